@@ -1,0 +1,1 @@
+"""One node of a job: devices, processes, logs, the kill."""

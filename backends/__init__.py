@@ -1,0 +1,1 @@
+"""How agents get onto the nodes: one file per backend."""

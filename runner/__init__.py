@@ -1,0 +1,1 @@
+"""The command, resources, the life of a job, the console."""

@@ -1,0 +1,1 @@
+"""The shared ground of runner and agent: World, job spec, messages, channel."""

@@ -1,0 +1,44 @@
+"""Every error a user can meet: a sentence for the user and the exit status it leads to.
+
+    MadrunError          125  madrun itself failed
+      InputError           2  bad option, hostfile, filter or file; nothing was contacted
+      WireError          125  a message that no madrun of this version sends
+      ClusterError       125  a host could not be reached, an agent is missing or lost
+      ProgramNotExecutable 126, ProgramNotFound 127  as in a shell
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MadrunError(Exception):
+    """The root: ``str(error)`` is the sentence the user reads."""
+
+    exit_status: ClassVar[int] = 125
+
+
+class InputError(MadrunError, ValueError):
+    """What the user gave is wrong: says what was read, where, and what is allowed."""
+
+    exit_status = 2
+
+
+class WireError(MadrunError, ValueError):
+    """A frame or message that is damaged, unknown, too large, or of another version."""
+
+
+class ClusterError(MadrunError):
+    """A host, its agent, or the way to it failed."""
+
+
+class ProgramNotExecutable(MadrunError):
+    """The program is there but cannot be executed."""
+
+    exit_status = 126
+
+
+class ProgramNotFound(MadrunError):
+    """The program is not there."""
+
+    exit_status = 127
