@@ -1,0 +1,32 @@
+"""``madagent`` and ``python -m madrun.agent``: an agent under its guard."""
+
+from __future__ import annotations
+
+import sys
+
+from madrun.wire.guard import run_guarded
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    return run_guarded(_core, "madagent")
+
+
+def _core(guard_fd: int) -> int:
+    # A runner's command line is read without click: 30 ms on each start of each node.
+    if sys.argv[1:2] == ["--runner"]:
+        from madrun.agent.join import run_joined
+        from madrun.wire.errors import MadrunError
+
+        try:
+            return run_joined(sys.argv[1:], guard_fd)
+        except MadrunError as error:
+            sys.stderr.write(f"madagent: {error}\n")
+            return error.exit_status
+    from madrun.agent.cli import run_command
+
+    return run_command(sys.argv[1:], guard_fd)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""What workers write: read at once, kept in files, cut into lines, sent as far as it is taken.
+
+A worker never waits for the console: its pipes are always read. What the runner cannot take
+within the window is kept up to a bound, and beyond it whole lines are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+
+from madrun.wire.messages import STDERR, STDOUT, Dropped, Message, Output
+
+READ_SIZE = 64 * 1024
+TAIL_SIZE = 8 * 1024
+_LONGEST_PIECE = 64 * 1024  # a longer line travels in pieces
+_WINDOW = 256 * 1024  # bytes sent and not yet taken by the console
+_BACKLOG = 1024 * 1024  # bytes kept per rank for a console that is slow
+
+
+class Outflow:
+    """The node's output on its way to the console: fair among ranks, bounded in memory."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+        self._room = _WINDOW
+        self._waiting: dict[int, deque[Output]] = {}
+        self._size: dict[int, int] = {}
+        self._dropped: dict[int, int] = {}
+
+    def put(self, rank: int, stream: int, data: bytes) -> None:
+        """Queue whole lines (or the unfinished end of one) of a rank."""
+        size = self._size.get(rank, 0)
+        if size + len(data) > _BACKLOG:
+            self._dropped[rank] = self._dropped.get(rank, 0) + max(1, data.count(b"\n"))
+            return
+        self._waiting.setdefault(rank, deque()).append(Output(rank, stream, data))
+        self._size[rank] = size + len(data)
+        self._flow()
+
+    def taken(self, size: int) -> None:
+        """The console took ``size`` bytes."""
+        self._room += size
+        self._flow()
+
+    @property
+    def empty(self) -> bool:
+        """True once everything was sent and taken."""
+        return not self._waiting and self._room >= _WINDOW
+
+    def _flow(self) -> None:
+        while self._waiting and self._room > 0:
+            for rank in list(self._waiting):
+                self._send_one(rank)
+                if self._room <= 0:
+                    break
+
+    def _send_one(self, rank: int) -> None:
+        queue = self._waiting[rank]
+        output = queue.popleft()
+        self._room -= len(output.data)
+        self._size[rank] -= len(output.data)
+        self._send(output)
+        if not queue:
+            del self._waiting[rank]
+            lines = self._dropped.pop(rank, 0)
+            if lines:
+                self._send(Dropped(rank, lines))
+
+
+class Stream:
+    """One stream of one worker: the read end of its pipe, its log file, its last bytes."""
+
+    def __init__(
+        self, fd: int, rank: int, number: int, outflow: Outflow | None, log_path: str
+    ) -> None:
+        self.fd, self.rank, self.number = fd, rank, number
+        self.log_path = log_path
+        self.log_problem = ""
+        self._outflow = outflow
+        self._log = _open_log(log_path) if log_path else -1
+        self._tail = bytearray()
+        self._partial = bytearray()
+
+    def read(self) -> bool:
+        """Take what is there; False at the end of the stream."""
+        try:
+            data = os.read(self.fd, READ_SIZE)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        self._keep(data)
+        if self._outflow is not None:
+            self._forward(data)
+        return True
+
+    def drain(self) -> None:
+        """Take what is there now; the pipe may stay open in a daemon that the worker left."""
+        try:
+            while True:
+                data = os.read(self.fd, READ_SIZE)
+                if not data:
+                    return
+                self._keep(data)
+                if self._outflow is not None:
+                    self._forward(data)
+        except BlockingIOError:
+            return
+
+    def flush(self) -> None:
+        """Send an unfinished line as it is: a prompt, or the last words of a worker."""
+        if self._partial and self._outflow is not None:
+            self._outflow.put(self.rank, self.number, bytes(self._partial))
+        self._partial.clear()
+
+    @property
+    def unfinished(self) -> bool:
+        """True while the beginning of a line waits for its end."""
+        return bool(self._partial)
+
+    @property
+    def tail(self) -> bytes:
+        """The last bytes written, at most TAIL_SIZE."""
+        return bytes(self._tail[-TAIL_SIZE:])
+
+    def close(self) -> None:
+        """Flush and let go of the pipe and the file."""
+        self.flush()
+        os.close(self.fd)
+        if self._log >= 0:
+            os.close(self._log)
+
+    def _keep(self, data: bytes) -> None:
+        self._tail += data
+        if len(self._tail) > 4 * TAIL_SIZE:
+            del self._tail[:-TAIL_SIZE]
+        if self._log >= 0 and not self.log_problem:
+            try:
+                _write_all(self._log, data)
+            except OSError as error:  # a full disk must not stop the training
+                self.log_problem = f"{self.log_path} is incomplete: {error.strerror}"
+
+    def _forward(self, data: bytes) -> None:
+        assert self._outflow is not None
+        # A carriage return ends a piece as well: progress bars write nothing else.
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if end:
+            self._outflow.put(self.rank, self.number, bytes(self._partial) + data[:end])
+            self._partial.clear()
+        self._partial += data[end:]
+        if len(self._partial) > _LONGEST_PIECE:
+            self.flush()
+
+
+def open_pipe() -> tuple[int, int]:
+    """A pipe whose read end (ours) does not block and whose write end (the worker's) does."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(read, False)
+    return read, write
+
+
+def log_name(rank: int, stream: int) -> str:
+    """The name of a rank's log file.
+
+    >>> log_name(3, STDOUT), log_name(3, STDERR)
+    ('rank0003.out', 'rank0003.err')
+    """
+    return f"rank{rank:04d}.{'err' if stream == STDERR else 'out'}"
+
+
+def _open_log(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    return os.open(path, flags, 0o600)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]

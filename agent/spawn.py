@@ -1,0 +1,101 @@
+"""One worker process: fork, make it the leader of its own session, exec.
+
+Between fork and exec the child gets its own session, a parent-death signal, its cores, its
+streams and nothing else: no descriptor of ours or of the launcher above us leaks into it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import struct
+from collections.abc import Mapping, Sequence
+
+from madrun.wire.errors import ProgramNotExecutable, ProgramNotFound
+from madrun.wire.kernel import die_with_parent
+
+_MAX_FD = 65536
+_RESET = (signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores these; a program expects the default
+
+
+def find_program(name: str, env: Mapping[str, str], workdir: str) -> str:
+    """The file that would be executed, as execvp(3) finds it, by the worker's own PATH.
+
+    Raises ProgramNotFound or ProgramNotExecutable.
+    """
+    if "/" in name:
+        candidates = [os.path.join(workdir, name)]
+    else:
+        path = env.get("PATH", os.defpath)
+        candidates = [os.path.join(workdir, entry, name) for entry in path.split(os.pathsep)]
+    found = [path for path in candidates if os.path.exists(path)]
+    for path in found:
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    if found:
+        kind = "a folder" if os.path.isdir(found[0]) else "not executable"
+        raise ProgramNotExecutable(f"{found[0]} is {kind}")
+    where = "" if "/" in name else " on the PATH of the workers"
+    raise ProgramNotFound(f"program {name!r} is not found{where}")
+
+
+def spawn(
+    path: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    workdir: str,
+    streams: tuple[int, int, int],
+    cores: Sequence[int] = (),
+) -> int:
+    """Start a program; returns its process id once exec has succeeded.
+
+    ``streams`` are descriptors for its stdin, stdout and stderr; ``cores`` the CPUs it may use
+    (empty: as we may). Call it from the main thread: the parent-death signal follows the thread.
+    Raises OSError naming the program where it could not be executed.
+    """
+    error_read, error_write = os.pipe2(os.O_CLOEXEC)
+    agent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become(path, argv, env, workdir, (*streams, error_write), cores, agent)
+        except OSError as error:
+            os.write(3, struct.pack("i", error.errno or errno.EIO))
+        finally:
+            os._exit(127)
+    os.close(error_write)
+    with open(error_read, "rb") as pipe:
+        report = pipe.read()
+    if report:
+        os.waitpid(pid, 0)
+        (number,) = struct.unpack("i", report[:4])
+        raise OSError(number, os.strerror(number), path)
+    return pid
+
+
+def _become(
+    path: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    workdir: str,
+    descriptors: tuple[int, int, int, int],
+    cores: Sequence[int],
+    agent: int,
+) -> None:
+    # Descriptor 3 carries an error to the agent and closes at exec. First lift all four out of
+    # the way: one of them may itself be 0, 1, 2 or 3.
+    lifted = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 4) for fd in descriptors]
+    for target, fd in enumerate(lifted):
+        os.dup2(fd, target, inheritable=target < 3)
+    os.setsid()
+    die_with_parent(agent)
+    os.closerange(4, _MAX_FD)
+    if cores:
+        os.sched_setaffinity(0, cores)
+    for number in _RESET:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.chdir(workdir)
+    os.execve(path, list(argv), dict(env))

@@ -1,0 +1,108 @@
+"""Ending everything the job runs on this node, and nothing else.
+
+As a child subreaper the agent adopts every orphan below it, so the processes of the job are
+exactly the descendants of the agent: setsid, double forks, cleared environments and dead
+parents hide nothing, and no process is ever looked for by name or pattern.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+from madrun.wire.kernel import children, command_of, kill_children
+from madrun.wire.loop import Loop, Timer
+
+_KILL_LIMIT = 5.0  # seconds to wait for killed processes; one stuck in the kernel is named
+
+
+def signal_descendants(number: int) -> None:
+    """Send a signal to every process of the job: grandchildren too must be able to save.
+
+    psutil compares creation times, so that a reused process id is never hit.
+    """
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        try:
+            process.send_signal(number)
+        except psutil.Error:
+            continue  # gone meanwhile, or a setuid program that is not ours to signal
+
+
+class Ending:
+    """TERM to all at once, one grace for all together, KILL, and then a look whether any lives.
+
+    ``on_done(left)`` is called once, with the names of the processes that could not be ended.
+    Call ``check()`` after every reaped child.
+    """
+
+    def __init__(self, loop: Loop, on_done: Callable[[tuple[str, ...]], None]) -> None:
+        self._loop, self._on_done = loop, on_done
+        self._timer: Timer | None = None
+        self._killing = False
+        self.over = False  # true once nothing is left, or only what cannot be ended
+
+    def begin(self, grace: float) -> None:
+        """Start; called again, only a shorter grace changes anything."""
+        if self.over or self._killing:
+            return
+        if grace <= 0:
+            self._kill()
+        elif self._timer is None:
+            signal_descendants(signal.SIGTERM)
+            signal_descendants(signal.SIGCONT)  # a stopped process could not obey
+            self._timer = self._loop.call_later(grace, self._kill)
+            self.check()
+        elif time.monotonic() + grace < self._timer.when:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(grace, self._kill)
+
+    def check(self) -> None:
+        """Look whether anything is left; while killing, kill what has appeared."""
+        if self.over:
+            return
+        if not has_children():
+            self._finish(())
+        elif self._killing:
+            kill_children()
+
+    def _kill(self) -> None:
+        self._killing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(_KILL_LIMIT, self._give_up)
+        self.check()
+
+    def _give_up(self) -> None:
+        kill_children()
+        self._finish(tuple(command_of(pid) for pid in children()))
+
+    def _finish(self, left: tuple[str, ...]) -> None:
+        self.over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._on_done(left)
+
+
+def has_children() -> bool:
+    """True while this process has any child, even one that nobody has reaped yet."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def reaped() -> Iterator[tuple[int, int]]:
+    """Every child that has ended and that nobody has waited for: its id and returncode."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, os.waitstatus_to_exitcode(status)

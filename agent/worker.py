@@ -1,0 +1,77 @@
+"""One worker as the agent sees it: its plan, its process, its two streams, its end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from madrun.agent.output import Outflow, Stream, log_name, open_pipe
+from madrun.agent.spawn import find_program, spawn
+from madrun.launchers.plan import ProcessPlan
+from madrun.wire.exits import exit_words
+from madrun.wire.messages import STDERR, STDOUT, Exited
+
+
+class Worker:
+    """Runs from its construction on; ``env`` is the whole environment it gets.
+
+    Raises OSError where the program cannot be executed.
+    """
+
+    def __init__(
+        self,
+        plan: ProcessPlan,
+        env: Mapping[str, str],
+        outflow: Outflow | None,
+        log_dir: str,
+        cores: Sequence[int],
+    ) -> None:
+        self.plan = plan
+        self.status: int | None = None
+        path = find_program(plan.argv[0], env, plan.cwd)
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        pipes = [open_pipe(), open_pipe()]
+        ends = [write for _, write in pipes]
+        self.streams = tuple(
+            Stream(read, plan.rank, number, outflow, _log_path(log_dir, plan.rank, number))
+            for number, (read, _) in zip((STDOUT, STDERR), pipes, strict=True)
+        )
+        try:
+            self.pid = spawn(path, plan.argv, env, plan.cwd, (nothing, *ends), cores)  # type: ignore[arg-type]
+        finally:
+            for fd in (nothing, *ends):
+                os.close(fd)
+
+    def __repr__(self) -> str:
+        state = "running" if self.status is None else exit_words(self.status)
+        return f"<Worker rank {self.plan.rank}: {state}>"
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the worker itself; it has not been reaped, so its id is its own."""
+        if self.status is None:
+            os.kill(self.pid, number)
+
+    def exited(self, status: int, at: float, ended: bool) -> Exited:
+        """The worker is gone: the message that says so."""
+        self.status = status
+        out, err = self.streams
+        for stream in self.streams:
+            stream.drain()
+            stream.flush()
+        tail = err.tail if err.tail.strip() else out.tail
+        problems = [stream.log_problem for stream in self.streams if stream.log_problem]
+        return Exited(
+            rank=self.plan.rank,
+            pid=self.pid,
+            status=status,
+            at=at,
+            ended=ended,
+            device=self.plan.device,
+            tail=tail,
+            log=err.log_path if err.tail.strip() else out.log_path,
+            note="; ".join(problems),
+        )
+
+
+def _log_path(log_dir: str, rank: int, stream: int) -> str:
+    return os.path.join(log_dir, log_name(rank, stream)) if log_dir else ""

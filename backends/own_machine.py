@@ -1,0 +1,88 @@
+"""The runner's own machine as one of several hosts: an agent process, and no ssh to oneself."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from madrun.backends.base import Launch, Listener
+from madrun.backends.following import follow
+from madrun.wire.hostfile import Host
+
+# What a login gives; the rest of the runner's environment travels only as far as it is exported,
+# so that all nodes of a job see the same.
+_LOGIN = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "XDG_RUNTIME_DIR")
+
+
+def is_own(host: Host) -> bool:
+    """True where the host is this machine: an address of it is one of ours.
+
+    A host with a user or a port of its own is meant to be logged in to.
+    """
+    if host.user or host.port:
+        return False
+    if host.address in ("localhost", socket.gethostname()):
+        return True
+    try:
+        found = socket.getaddrinfo(host.address, 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return any(_can_bind(family, address) for family, _, _, _, address in found)
+
+
+def _can_bind(family: int, address: tuple[object, ...]) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind(address)
+    except OSError:
+        return False
+    return True
+
+
+def login_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a login on this machine would have of the runner's environment."""
+    kept = {name: environ[name] for name in _LOGIN if name in environ}
+    return kept | {name: value for name, value in environ.items() if name.startswith("LC_")}
+
+
+class OwnAgent:
+    """An agent on this machine as a child process; ``run`` blocks until it has ended."""
+
+    def __init__(self, launch: Launch, node_rank: int, listener: Listener) -> None:
+        self._launch, self._node_rank, self._listener = launch, node_rank, listener
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, addresses: Sequence[str]) -> None:
+        """Start it and follow it; others reach this machine at ``addresses``."""
+        python = self._launch.python
+        try:
+            self._process = subprocess.Popen(
+                self._launch.command(self._node_rank, ["127.0.0.1"]),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=login_environment(os.environ) | {"PYTHONSAFEPATH": "1"},
+                start_new_session=True,  # the terminal's Ctrl-C is the runner's to pass on
+                bufsize=0,
+            )
+        except OSError as error:
+            reason = f"interpreter {python} cannot be started: {error.strerror}"
+            self._listener.agent_failed(self._node_rank, reason)
+            return
+        output = self._process.stdout
+        assert output is not None
+        follow(
+            lambda: output.read(4096),
+            self._process.wait,
+            self._node_rank,
+            self._listener,
+            addresses,
+            python,
+        )
+
+    def close(self) -> None:
+        """Close its stdin: the agent sees that the runner is gone."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()

@@ -1,0 +1,98 @@
+"""What a worker sees: rank variables, device masks, thread count. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from madrun.launchers.plan import AMD, NodeFacts
+from madrun.wire.errors import InputError
+from madrun.wire.jobspec import JobSpec
+
+CUDA_MASK, HIP_MASK, ROCR_MASK = (
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+)
+# Every variable that hides devices: all but the one we set are removed for the workers.
+MASKS = (CUDA_MASK, HIP_MASK, ROCR_MASK, "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
+
+
+def rank_environment(spec: JobSpec, node_rank: int, local_rank: int) -> dict[str, str]:
+    """torchrun's variables, DeepSpeed's LOCAL_SIZE and CROSS_*, and ours.
+
+    CROSS_RANK and CROSS_SIZE are Horovod's: the place among the workers of equal local rank on
+    all nodes, and how many those are.
+    """
+    world = spec.world
+    node = world.nodes[node_rank]
+    peers = [rank for rank, other in enumerate(world.nodes) if local_rank < other.local_world_size]
+    values = {
+        "RANK": world.first_rank(node_rank) + local_rank,
+        "WORLD_SIZE": world.world_size,
+        "LOCAL_RANK": local_rank,
+        "LOCAL_WORLD_SIZE": node.local_world_size,
+        "LOCAL_SIZE": node.local_world_size,
+        "CROSS_RANK": peers.index(node_rank),
+        "CROSS_SIZE": len(peers),
+    }
+    return {name: str(value) for name, value in values.items()}
+
+
+def node_environment(
+    spec: JobSpec, node_rank: int, master_addr: str, master_port: int
+) -> dict[str, str]:
+    """What all processes of a node share; a port of 0 (not chosen yet) is left out."""
+    values = {
+        "NODE_RANK": str(node_rank),
+        "GROUP_RANK": str(node_rank),
+        "NNODES": str(len(spec.world.nodes)),
+        "NPROC_PER_NODE": str(spec.world.nodes[node_rank].local_world_size),
+        "MASTER_ADDR": master_addr,
+        "MASTER_PORT": str(master_port or ""),
+        "MADRUN_JOB_ID": spec.job_id,
+        "MADRUN_RESTART_COUNT": str(spec.restart_count),
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def device_tokens(slots: Sequence[int], facts: NodeFacts) -> tuple[str, ...]:
+    """What each slot is called in a visible-devices variable on this node.
+
+    >>> device_tokens((0, 1), NodeFacts("nvidia", 2, mask=("GPU-8932f937", "3")))
+    ('GPU-8932f937', '3')
+
+    An empty mask hides every device (a job on the CPU): no slot has a name then. Raises
+    InputError for a slot that the mask has not.
+    """
+    if facts.mask == ():
+        return ("",) * len(slots)
+    if facts.mask is None or facts.renumbered:
+        return tuple(str(slot) for slot in slots)
+    beyond = [slot for slot in slots if slot >= len(facts.mask)]
+    if beyond:
+        raise InputError(
+            f"slot {beyond[0]} is not there: the visible devices are {','.join(facts.mask)}"
+        )
+    return tuple(facts.mask[slot] for slot in slots)
+
+
+def device_environment(
+    slots: Sequence[int], local_rank: int, binding: str, facts: NodeFacts
+) -> dict[str, str]:
+    """Exactly one variable of the node's vendor; NVIDIA's where the vendor is not known.
+
+    ``binding`` "node": every worker sees all the job's devices of its node and picks its own by
+    LOCAL_RANK; "worker": it sees only its own, as device 0.
+    """
+    tokens = device_tokens(slots, facts)
+    shown = tokens if binding == "node" else (tokens[local_rank],)
+    return {HIP_MASK if facts.vendor == AMD else CUDA_MASK: ",".join(filter(None, shown))}
+
+
+def thread_environment(
+    spec: JobSpec, local_world_size: int, facts: NodeFacts, share: int = 0
+) -> dict[str, str]:
+    """OMP_NUM_THREADS where the user set none: this worker's share of the node's cores."""
+    if "OMP_NUM_THREADS" in spec.env or not (share or facts.cores):
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, share or facts.cores // local_world_size))}

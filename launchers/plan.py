@@ -1,0 +1,50 @@
+"""A node plan: the processes one node runs, as pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NVIDIA, AMD, NONE = "nvidia", "amd", ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What a launcher has to know of the node itself; the defaults serve a dry run.
+
+    ``devices`` is how many devices the node shows us, ``mask`` the tokens of a visible-devices
+    variable that was already there (None: no mask), in its order. ``renumbered`` is true where a
+    lower layer (ROCR_VISIBLE_DEVICES) has applied the mask already, so that the devices left are
+    called 0..k-1. ``cores`` is how many CPU cores the node may use (0: not known).
+    """
+
+    vendor: str = NONE
+    devices: int = 0
+    mask: tuple[str, ...] | None = None
+    renumbered: bool = False
+    cores: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """One process: what madrun adds to the node's environment, what it runs, and where.
+
+    ``rank`` is the global rank its failure is reported under; ``device`` the token of its own
+    device, for messages.
+    """
+
+    role: str
+    rank: int
+    local_rank: int
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """The processes of one node, in the order of their local ranks."""
+
+    host: str
+    node_rank: int
+    processes: tuple[ProcessPlan, ...]

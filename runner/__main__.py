@@ -1,0 +1,23 @@
+"""``madrun`` and ``python -m madrun.runner``: the runner under its guard."""
+
+from __future__ import annotations
+
+import sys
+
+from madrun.wire.guard import run_guarded
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    return run_guarded(_core, "madrun")
+
+
+def _core(guard_fd: int) -> int:
+    # Imported in the core only: the guard stays as small as it was at the fork.
+    from madrun.runner.cli import run_command
+
+    return run_command(sys.argv[1:], guard_fd)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

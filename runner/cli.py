@@ -1,0 +1,97 @@
+"""The command ``madrun``: options in, exit status out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+import madrun
+from madrun.runner.launch import launch
+from madrun.runner.plan import Request, make_plan
+from madrun.wire.errors import MadrunError
+from madrun.wire.job_options import (
+    CONTEXT,
+    MASTER,
+    OUTPUT,
+    PROGRAM,
+    RESOURCES,
+    WORKERS,
+    options,
+    program_mode,
+    show_usage_error,
+)
+
+NODES = [
+    click.option("--backend", default="auto", show_default=True, metavar="NAME",
+                 help="How agents get onto the nodes: ssh, local."),
+    click.option("--backend-args", "--launcher-args", "backend_args", default="", metavar="WORDS",
+                 help="Further words for the backend's tool."),
+    click.option("--launcher", default="native", show_default=True, metavar="NAME",
+                 help="What runs on a node."),
+    click.option("--ssh-user", default="", metavar="NAME"),
+    click.option("--ssh-port", type=click.IntRange(1, 65535), metavar="PORT"),
+    click.option("--ssh-key", default="", metavar="FILE"),
+    click.option("--ssh-accept-new", is_flag=True, help="Trust a host key on first use."),
+    click.option("--fan-out", type=click.IntRange(1, 4096), default=64, show_default=True,
+                 help="Logins at the same time."),
+    click.option("--connect-timeout", type=click.FloatRange(0.1, 3600), default=10.0,
+                 show_default=True, metavar="SECONDS", help="For one login attempt."),
+    click.option("--launch-timeout", type=click.FloatRange(0.1, 86400), default=60.0,
+                 show_default=True, metavar="SECONDS", help="For all agents to check in."),
+    click.option("--heartbeat-timeout", type=click.FloatRange(1, 3600), default=5.0,
+                 show_default=True, metavar="SECONDS", help="Then a silent node is lost."),
+    click.option("--remote-python", default="", metavar="PATH",
+                 help="Python on the nodes. Default: the one that runs madrun."),
+    click.option("--workdir", default="", metavar="DIR", help="Default: this folder's path."),
+]  # fmt: skip
+
+ENVIRONMENT = [
+    click.option("--export", "exports", multiple=True, metavar="NAME[=VALUE]",
+                 help="Give this variable to the workers; also NCCL_*. Repeatable."),
+    click.option("--export-all", is_flag=True, help="Export all but what belongs to a machine."),
+    click.option("--env-file", "env_files", multiple=True, metavar="FILE",
+                 help="NAME=VALUE lines for the workers. Repeatable."),
+]  # fmt: skip
+
+
+@click.command(context_settings=CONTEXT)
+@options(RESOURCES, PROGRAM, MASTER, NODES, ENVIRONMENT, WORKERS, OUTPUT)
+@click.option("--dry-run", is_flag=True, help="Show who would run what; contact nobody.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: one JSON object.")
+@click.version_option(madrun.__version__, message="madrun %(version)s")
+@click.argument("program")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def command(**values: Any) -> Request:
+    """Start PROGRAM, one worker per GPU, on every host; end all of it when any of it fails."""
+    mode = program_mode(
+        values.pop("module"),
+        values.pop("no_python"),
+        values["local_rank_arg"],
+        values.pop("no_local_rank"),
+    )
+    argv = (values.pop("program"), *values.pop("args"))
+    return Request(mode=mode, argv=argv, **values)
+
+
+def run_command(argv: Sequence[str], guard_fd: int) -> int:
+    """Run madrun with these arguments; returns the exit status."""
+    try:
+        request = command.main(list(argv), prog_name="madrun", standalone_mode=False)
+        if not isinstance(request, Request):
+            return int(request or 0)  # --help, --version
+        plan = make_plan(request, os.environ, os.getcwd(), sys.executable)
+        if request.dry_run:
+            from madrun.runner.dry_run import describe
+
+            click.echo(describe(plan, as_json=request.as_json))
+            return 0
+        return launch(plan, guard_fd)
+    except click.ClickException as error:
+        return show_usage_error("madrun", error)
+    except MadrunError as error:
+        click.echo(f"madrun: {error}", err=True)
+        return error.exit_status

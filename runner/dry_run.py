@@ -1,0 +1,97 @@
+"""What ``--dry-run`` shows: who would run what, where, with which devices and environment."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from madrun.launchers.plan import NodeFacts, NodePlan
+from madrun.launchers.registry import planner
+from madrun.runner.launch import launch_of
+from madrun.runner.plan import Plan
+from madrun.wire import world_info
+
+# Known only once the job has started; the lengths are the real ones.
+_RUNNER = "RUNNER"
+_PORTS = (0, 0)
+_KEY = "0" * 64
+_SHOWN_ENV = ("RANK", "LOCAL_RANK", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+
+
+def describe(plan: Plan, as_json: bool) -> str:
+    """The plan as text or as one JSON object."""
+    content = as_object(plan)
+    if as_json:
+        return json.dumps(content, indent=2)
+    return _as_text(content)
+
+
+def as_object(plan: Plan) -> dict[str, Any]:
+    """The plan as plain data; a value that is chosen at the start is None."""
+    spec = plan.spec
+    address = spec.master_addr or _default_master(plan)
+    plans = [
+        planner(spec.launcher)(spec, node_rank, address, spec.master_port, NodeFacts())
+        for node_rank in range(len(spec.world.nodes))
+    ]
+    return {
+        "job_id": spec.job_id,
+        "backend": plan.backend,
+        "launcher": spec.launcher,
+        "world": {node.host: list(node.devices) for node in spec.world.nodes},
+        "world_info": world_info.encode(spec.world),
+        "world_size": spec.world.world_size,
+        "master": {"addr": address, "port": spec.master_port or None},
+        "nodes": [_node(plan, node_plan) for node_plan in plans],
+    }
+
+
+def _default_master(plan: Plan) -> str:
+    if len(plan.spec.world.nodes) == 1:
+        return "127.0.0.1"
+    return plan.resources.hosts[0].address
+
+
+def _node(plan: Plan, node_plan: NodePlan) -> dict[str, Any]:
+    launch = launch_of(plan, _PORTS, _KEY)
+    return {
+        "host": node_plan.host,
+        "node_rank": node_plan.node_rank,
+        "command": launch.command(node_plan.node_rank, [_RUNNER]),
+        "processes": [
+            {
+                "role": process.role,
+                "rank": process.rank,
+                "local_rank": process.local_rank,
+                "argv": list(process.argv),
+                "env": process.env,
+                "cwd": process.cwd,
+            }
+            for process in node_plan.processes
+        ],
+    }
+
+
+def _as_text(content: dict[str, Any]) -> str:
+    port = content["master"]["port"] or "a free port, chosen at the start"
+    lines = [
+        f"job {content['job_id']}: {content['world_size']} workers on "
+        f"{len(content['nodes'])} hosts, backend {content['backend']}, "
+        f"launcher {content['launcher']}",
+        f"master: {content['master']['addr']}, {port}",
+        f"world info: {content['world_info']}",
+    ]
+    for node in content["nodes"]:
+        lines.append(f"node {node['node_rank']}: {node['host']}")
+        lines.append(f"  agent: {shlex.join(node['command'])}")
+        for process in node["processes"]:
+            shown = " ".join(
+                f"{name}={process['env'][name]}" for name in _SHOWN_ENV if name in process["env"]
+            )
+            lines.append(f"  rank {process['rank']}: {shown}")
+            lines.append(f"    {shlex.join(process['argv'])}    (in {process['cwd']})")
+    if content["nodes"] and content["nodes"][0]["processes"]:
+        names = sorted(content["nodes"][0]["processes"][0]["env"])
+        lines.append(f"set or exported for each worker: {' '.join(names)}")
+    return "\n".join(lines)

@@ -1,0 +1,342 @@
+"""The life of a job: events in, actions out. No I/O happens here.
+
+    CONNECTING   agents are being started; each says Hello and checks whether it is able
+    TRYING       all are able; the others try to reach the master address of node 0
+    STARTING     Go was said
+    RUNNING      every agent has started its workers
+    ENDING       the agents end their workers, for whatever reason
+    OVER         every agent that can be heard has said that nothing is left
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from madrun.wire.errors import MadrunError
+from madrun.wire.hello import KeyLine
+from madrun.wire.jobspec import JobSpec
+from madrun.wire.messages import (
+    Begin,
+    Bye,
+    CheckIn,
+    End,
+    Exited,
+    Finished,
+    Go,
+    Hello,
+    Interrupted,
+    MasterTried,
+    Message,
+    Started,
+    TryMaster,
+)
+from madrun.wire.report import WorkerEnd
+from madrun.wire.signals import is_second_wish
+
+
+class Phase(enum.Enum):
+    """See the module's docstring; the order is the order of life."""
+
+    CONNECTING = "connecting"
+    TRYING = "checking the way to the master"
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDING = "ending"
+    OVER = "over"
+
+
+class NodeState(enum.Enum):
+    """How far one node has come."""
+
+    EXPECTED = "has not been reached"
+    KNOWN = "was reached, but its agent does not answer"
+    GREETED = "has not checked in"
+    ABLE = "is able"
+    REACHES_MASTER = "reaches the master"
+    STARTED = "runs"
+    FINISHED = "has finished"
+    LOST = "is lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Send a message to a node's agent."""
+
+    node_rank: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Let the agent with this key speak."""
+
+    node_rank: int
+    key: str
+
+
+Action = Tell | Admit
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a node cannot take part, or no longer does; ``at`` in seconds of the runner's clock."""
+
+    node_rank: int
+    reason: str
+    status: int
+    at: float
+
+
+@dataclass(slots=True)
+class _Node:
+    state: NodeState = NodeState.EXPECTED
+    check_in: CheckIn | None = None
+    addresses: tuple[str, ...] = ()
+    master: str = ""
+
+
+@dataclass(slots=True)
+class Life:
+    """One job, from the first key line to the last Finished.
+
+    Every method takes what happened and returns what to do about it. Times are monotonic seconds
+    of the runner's clock.
+    """
+
+    spec: JobSpec
+    version: str
+    phase: Phase = Phase.CONNECTING
+    problems: list[Problem] = field(default_factory=list)
+    losses: list[Problem] = field(default_factory=list)
+    ends: list[WorkerEnd] = field(default_factory=list)
+    left: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    stopped_by: int = 0
+    stopped_at: float = float("inf")
+    started_at: float = 0.0
+    master: tuple[str, int] = ("", 0)
+    _nodes: list[_Node] = field(default_factory=list)
+    _grace: float = float("inf")
+
+    def __post_init__(self) -> None:
+        self._nodes = [_Node() for _ in self.spec.world.nodes]
+
+    # ---- what the backend tells
+
+    def agent_key(
+        self, node_rank: int, line: KeyLine, addresses: Sequence[str], now: float
+    ) -> list[Action]:
+        """An agent runs and printed its key; others reach its host at ``addresses``."""
+        node = self._nodes[node_rank]
+        if node.state is not NodeState.EXPECTED:
+            return []
+        if line.version != self.version:
+            reason = f"madrun {line.version} is installed there, {self.version} here"
+            return self.unable(node_rank, reason, now)
+        node.state, node.addresses = NodeState.KNOWN, tuple(addresses)
+        return [Admit(node_rank, line.key)]
+
+    def unable(self, node_rank: int, reason: str, now: float, status: int = 125) -> list[Action]:
+        """A node cannot take part: nobody starts, once every node's answer is known."""
+        node = self._nodes[node_rank]
+        if node.state in (NodeState.FINISHED, NodeState.LOST):
+            return []
+        node.state = NodeState.LOST
+        problem = Problem(node_rank, reason, status, now)
+        if self.phase in (Phase.CONNECTING, Phase.TRYING):
+            self.problems.append(problem)
+            return self._go_on(now)
+        self.losses.append(problem)
+        return [*self._end_all(f"{self.host(node_rank)} is lost"), *self._check_over()]
+
+    def gone(self, node_rank: int, reason: str, now: float) -> list[Action]:
+        """An agent's process, or the way to it, ended; silently fine after Finished."""
+        return self.unable(node_rank, reason, now)
+
+    # ---- what the agents tell
+
+    def heard(self, node_rank: int, message: Message, at: float, now: float) -> list[Action]:
+        """A message of an agent; ``at`` is its own time stamp, if it has one, on our clock."""
+        node = self._nodes[node_rank]
+        match message:
+            case Hello() if node.state in (NodeState.KNOWN, NodeState.EXPECTED):
+                return self._greeted(node_rank)
+            case CheckIn() if node.state is NodeState.GREETED:
+                return self._checked_in(node_rank, message, now)
+            case MasterTried() if node.state is NodeState.ABLE:
+                return self._tried(node_rank, message, now)
+            case Started():
+                return self._started(node_rank)
+            case Exited():
+                return self._exited(node_rank, message, at)
+            case Interrupted(number):
+                return self.stop(number, now)
+            case Finished(left):
+                return self._finished(node_rank, left)
+        return []
+
+    # ---- what the user and the clock tell
+
+    def stop(self, number: int, now: float) -> list[Action]:
+        """A signal asks the job to end; a second SIGINT ends it at once."""
+        if not self.stopped_by:
+            self.stopped_by, self.stopped_at = number, now
+            return [*self._end_all(f"signal {number}"), *self._check_over()]
+        if is_second_wish(number, now - self.stopped_at):
+            return self._end_all("a second SIGINT", grace=0.0)
+        return []
+
+    def time_is_up(self, limit: float, now: float) -> list[Action]:
+        """The launch took too long: whoever has not checked in is named."""
+        actions: list[Action] = []
+        for node_rank, node in enumerate(self._nodes):
+            if not self._answered(node):
+                reason = f"{node.state.value} within {limit:g} s"
+                actions += self.unable(node_rank, reason, now)
+        return actions
+
+    def give_up(self) -> None:
+        """Agents that should have finished long ago have not: nobody waits for them any more."""
+        for node in self._nodes:
+            if node.state is not NodeState.FINISHED:
+                node.state = NodeState.LOST
+        self.phase = Phase.OVER
+
+    # ---- questions
+
+    @property
+    def launching(self) -> bool:
+        """True until Go was said or the launch failed."""
+        return self.phase in (Phase.CONNECTING, Phase.TRYING)
+
+    def host(self, node_rank: int) -> str:
+        """The name of a node."""
+        return self.spec.world.nodes[node_rank].host
+
+    def missing(self) -> list[str]:
+        """The hosts that the launch still waits for."""
+        nodes = enumerate(self._nodes)
+        return [self.host(rank) for rank, node in nodes if not self._answered(node)]
+
+    def unfinished(self) -> list[str]:
+        """The hosts from which no Finished has come, lost ones included."""
+        nodes = enumerate(self._nodes)
+        return [self.host(rank) for rank, node in nodes if node.state is not NodeState.FINISHED]
+
+    # ---- steps
+
+    def _answered(self, node: _Node) -> bool:
+        if node.state is NodeState.LOST:
+            return True
+        if self.phase is Phase.TRYING:
+            return node.state is NodeState.REACHES_MASTER
+        return node.check_in is not None
+
+    def _greeted(self, node_rank: int) -> list[Action]:
+        self._nodes[node_rank].state = NodeState.GREETED
+        if self.phase is not Phase.CONNECTING:
+            return [Tell(node_rank, End(0.0, "the job is ending"))]
+        return [Tell(node_rank, Begin(self.spec))]
+
+    def _checked_in(self, node_rank: int, message: CheckIn, now: float) -> list[Action]:
+        node = self._nodes[node_rank]
+        if message.problem:
+            actions = self.unable(node_rank, message.problem, now, message.status)
+            return [Tell(node_rank, End(0.0, "not able")), *actions]
+        node.state, node.check_in = NodeState.ABLE, message
+        return self._go_on(now)
+
+    def _go_on(self, now: float) -> list[Action]:
+        """Once every node has answered: the next phase, or the end."""
+        if not self.launching or not all(self._answered(node) for node in self._nodes):
+            return []
+        if self.phase is Phase.CONNECTING and not self.problems:
+            self._compare_devices(now)
+        if self.problems:
+            return [*self._end_all("the launch failed", grace=0.0), *self._check_over()]
+        if self.phase is Phase.CONNECTING and len(self._nodes) > 1:
+            return self._try_master()
+        return self._go(now)
+
+    def _compare_devices(self, now: float) -> None:
+        """Where some nodes have devices, a node without any has a broken driver."""
+        counts = [node.check_in.devices if node.check_in else 0 for node in self._nodes]
+        if not any(counts):
+            return
+        richest = self.host(counts.index(max(counts)))
+        for node_rank, count in enumerate(counts):
+            if not count:
+                reason = f"too few GPUs: none is there, but {richest} has {max(counts)}"
+                self.problems.append(Problem(node_rank, reason, MadrunError.exit_status, now))
+
+    def _try_master(self) -> list[Action]:
+        self.phase = Phase.TRYING
+        first = self._nodes[0]
+        assert first.check_in is not None
+        given = self.spec.master_addr
+        candidates = (given,) if given else first.addresses
+        self.master = (candidates[0] if candidates else self.host(0), first.check_in.port)
+        first.state, first.master = NodeState.REACHES_MASTER, self.master[0]
+        message = TryMaster(candidates or (self.host(0),), first.check_in.port)
+        return [Tell(rank, message) for rank in range(1, len(self._nodes))]
+
+    def _tried(self, node_rank: int, message: MasterTried, now: float) -> list[Action]:
+        node = self._nodes[node_rank]
+        if not message.address:
+            reason = f"cannot reach the master on {self.host(0)}: {message.problem}"
+            actions = self.unable(node_rank, reason, now)
+            return [Tell(node_rank, End(0.0, "not able")), *actions]
+        node.state, node.master = NodeState.REACHES_MASTER, message.address
+        return self._go_on(now)
+
+    def _go(self, now: float) -> list[Action]:
+        self.phase, self.started_at = Phase.STARTING, now
+        check_in = self._nodes[0].check_in
+        port = check_in.port if check_in else 0
+        if len(self._nodes) == 1:
+            self.master = (self.spec.master_addr or "127.0.0.1", port)
+        else:
+            # One address for all; where the first one is not reached by some node, what it uses.
+            self.master = (self._nodes[1].master, port)
+        return [
+            Tell(rank, Go(node.master if rank > 0 else self.master[0], port))
+            for rank, node in enumerate(self._nodes)
+        ]
+
+    def _started(self, node_rank: int) -> list[Action]:
+        self._nodes[node_rank].state = NodeState.STARTED
+        running = all(node.state is NodeState.STARTED for node in self._nodes)
+        if running and self.phase is Phase.STARTING:
+            self.phase = Phase.RUNNING
+        return []
+
+    def _exited(self, node_rank: int, message: Exited, at: float) -> list[Action]:
+        self.ends.append(WorkerEnd(self.host(node_rank), message, at))
+        if message.status == 0:
+            return []
+        return self._end_all(f"rank {message.rank} failed")
+
+    def _finished(self, node_rank: int, left: tuple[str, ...]) -> list[Action]:
+        self._nodes[node_rank].state = NodeState.FINISHED
+        if left:
+            self.left[node_rank] = left
+        return [Tell(node_rank, Bye()), *self._check_over()]
+
+    def _end_all(self, reason: str, grace: float | None = None) -> list[Action]:
+        grace = self.spec.grace if grace is None else grace
+        if self.phase is Phase.OVER or grace >= self._grace:
+            return []
+        self.phase, self._grace = Phase.ENDING, grace
+        spoken_to = (NodeState.GREETED, NodeState.ABLE, NodeState.REACHES_MASTER, NodeState.STARTED)
+        return [
+            Tell(rank, End(grace, reason))
+            for rank, node in enumerate(self._nodes)
+            if node.state in spoken_to
+        ]
+
+    def _check_over(self) -> list[Action]:
+        waiting = {NodeState.GREETED, NodeState.ABLE, NodeState.REACHES_MASTER, NodeState.STARTED}
+        if not any(node.state in waiting for node in self._nodes):
+            self.phase = Phase.OVER
+        return []

@@ -1,0 +1,146 @@
+"""From what the user asked to everything a launch needs; all mistakes are found here."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from madrun.backends.registry import choose
+from madrun.launchers.registry import planner
+from madrun.runner import env_file, exports
+from madrun.runner.resources import Resources, Selection, resolve
+from madrun.wire.errors import InputError
+from madrun.wire.jobspec import PYTHON, JobSpec, shown_ranks
+
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A madrun command line, option by option."""
+
+    argv: tuple[str, ...]
+    mode: str = PYTHON
+    hostfile: str | None = None
+    hosts: str | None = None
+    include: str = ""
+    exclude: str = ""
+    nnodes: int | None = None
+    nproc_per_node: int | None = None
+    local_rank_arg: bool = False
+    master_addr: str = ""
+    master_port: int = 0
+    backend: str = "auto"
+    backend_args: str = ""
+    launcher: str = "native"
+    ssh_user: str = ""
+    ssh_port: int | None = None
+    ssh_key: str = ""
+    ssh_accept_new: bool = False
+    fan_out: int = 64
+    connect_timeout: float = 10.0
+    launch_timeout: float = 60.0
+    heartbeat_timeout: float = 5.0
+    remote_python: str = ""
+    workdir: str = ""
+    exports: tuple[str, ...] = ()
+    export_all: bool = False
+    env_files: tuple[str, ...] = ()
+    device_binding: str = "node"
+    bind_cores: bool = False
+    core_list: str = ""
+    grace: float = 15.0
+    output: str = "all"
+    no_prefix: bool = False
+    log_dir: str = ""
+    dry_run: bool = False
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One launch, ready to be described or done."""
+
+    request: Request
+    resources: Resources
+    backend: str
+    spec: JobSpec
+    exported: dict[str, str] = field(default_factory=dict)
+
+
+def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Plan:
+    """The plan; ``python`` is the runner's own interpreter. Raises InputError."""
+    planner(request.launcher)  # an unknown name is found before anything else is done
+    selection = Selection(
+        hostfile=request.hostfile,
+        hosts=request.hosts,
+        include=request.include,
+        exclude=request.exclude,
+        nnodes=request.nnodes,
+        nproc_per_node=request.nproc_per_node,
+    )
+    resources = resolve(selection, environ, _count_devices)
+    backend = choose(request.backend, resources.hosts, local=resources.local)
+    exported = _exported(request, environ, cwd)
+    spec = JobSpec(
+        job_id=time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3),
+        world=resources.world,
+        argv=request.argv,
+        mode=request.mode,
+        launcher=request.launcher,
+        python=request.remote_python or python,
+        workdir=os.path.join(cwd, request.workdir),
+        env=exported,
+        master_addr=_checked_address(request.master_addr),
+        master_port=request.master_port,
+        device_binding=request.device_binding,
+        bind_cores=request.bind_cores or bool(request.core_list),
+        core_list=request.core_list,
+        local_rank_arg=request.local_rank_arg,
+        log_dir=os.path.join(cwd, request.log_dir) if request.log_dir else "",
+        output=request.output,
+        grace=request.grace,
+        heartbeat_timeout=request.heartbeat_timeout,
+    )
+    _check(spec, request)
+    return Plan(request, resources, backend, spec, exported)
+
+
+def _check(spec: JobSpec, request: Request) -> None:
+    shown_ranks(spec.output, spec.world.world_size)
+    if spec.core_list:
+        from madrun.wire.core_list import parse_core_list
+
+        parse_core_list(spec.core_list)
+    if request.as_json and not request.dry_run:
+        raise InputError("--json goes with --dry-run")
+    if request.backend_args:
+        raise InputError("--backend-args: this backend runs no tool that could take them")
+    if request.ssh_key and not os.path.isfile(request.ssh_key):
+        raise InputError(f"--ssh-key {request.ssh_key}: there is no such file")
+
+
+def _checked_address(address: str) -> str:
+    if address and not _ADDRESS.fullmatch(address):
+        raise InputError(f"--master-addr {address!r}: a host name or an address is wanted")
+    return address
+
+
+def _exported(request: Request, environ: Mapping[str, str], cwd: str) -> dict[str, str]:
+    """The variables that travel: defaults, then the environment files, then --export."""
+    everything = request.export_all
+    defaults = exports.select(environ, (), everything=everything)
+    home = environ.get("HOME", os.path.expanduser("~"))
+    files = env_file.load(request.env_files, home, cwd, environ)
+    chosen = exports.select(environ, request.exports, prefixes=(), names=())
+    return {**defaults, **files, **chosen}
+
+
+def _count_devices() -> int:
+    from madrun.backends.local import visible_devices
+
+    return visible_devices()

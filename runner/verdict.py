@@ -1,0 +1,87 @@
+"""What became of a job: its exit status and the report that says why."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+
+from madrun.runner.life import Life, Problem
+from madrun.wire.exits import FAILED, exit_status
+from madrun.wire.report import first_failure, ranks_in_words, report_failure
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The job's exit status (0-255) and the last thing it prints, empty where all went well."""
+
+    status: int
+    report: str
+
+
+def judge(life: Life) -> Verdict:
+    """The verdict on a job that is over: whatever happened *first* is the cause.
+
+    A worker that was told to stop is never the cause, whatever its exit status.
+    """
+    if life.problems:
+        return Verdict(_common_status(life.problems), _not_started(life))
+    failure = first_failure(life.ends)
+    causes: list[tuple[float, Verdict]] = []
+    if failure is not None and not failure.exited.ended:
+        report = report_failure(life.ends, life.started_at)
+        causes.append((failure.at, Verdict(exit_status(failure.exited.status), report)))
+    if life.losses:
+        loss = min(life.losses, key=lambda each: each.at)
+        causes.append((loss.at, Verdict(FAILED, _lost(life, loss))))
+    if life.stopped_by:
+        causes.append((life.stopped_at, Verdict(128 + life.stopped_by, _stopped(life))))
+    if causes:
+        verdict = min(causes, key=lambda each: each[0])[1]
+    elif life.unfinished() or life.left:
+        verdict = Verdict(FAILED, "madrun: the job did not end as it should")
+    else:
+        verdict = Verdict(0, "")
+    return Verdict(verdict.status, "\n".join(filter(None, [_left_behind(life), verdict.report])))
+
+
+def _common_status(problems: list[Problem]) -> int:
+    """What all nodes agree on (a program that is not found anywhere: 127); else 125."""
+    statuses = {problem.status for problem in problems}
+    return statuses.pop() if len(statuses) == 1 else FAILED
+
+
+def _not_started(life: Life) -> str:
+    count = len(life.spec.world.nodes)
+    lines = [f"madrun: the job was not started: {len(life.problems)} of {count} hosts cannot run it"]
+    ordered = sorted(life.problems, key=lambda each: each.node_rank)
+    width = max(len(life.host(problem.node_rank)) for problem in ordered)
+    lines += [f"    {life.host(p.node_rank):<{width}}  {p.reason}" for p in ordered]
+    return "\n".join(lines)
+
+
+def _lost(life: Life, loss: Problem) -> str:
+    when = time.strftime("%H:%M:%S", time.localtime(time.time() - time.monotonic() + loss.at))
+    lines = [f"madrun: host {life.host(loss.node_rank)} was lost at {when}: {loss.reason}"]
+    lines += _ended(life)
+    return "\n".join(lines)
+
+
+def _stopped(life: Life) -> str:
+    lines = [f"madrun: stopped by {signal.Signals(life.stopped_by).name}"]
+    return "\n".join([*lines, *_ended(life)])
+
+
+def _ended(life: Life) -> list[str]:
+    ranks = [end.exited.rank for end in life.ends if end.exited.ended]
+    return [f"madrun: ended because of it: {ranks_in_words(ranks)}"] if ranks else []
+
+
+def _left_behind(life: Life) -> str:
+    lines = []
+    for node_rank, names in sorted(life.left.items()):
+        lines += [f"madrun: could not be ended on {life.host(node_rank)}: {name}" for name in names]
+    if life.unfinished() and not life.problems:
+        hosts = ", ".join(life.unfinished())
+        lines.append(f"madrun: no word on what is left there: {hosts}; its agent ends it by itself")
+    return "\n".join(lines)

@@ -1,0 +1,139 @@
+"""The agent's end of the control channel, and its lease on life.
+
+The agent's workers live only as long as the runner is heard of. The thread here answers each
+heartbeat at once and says so when the runner has gone; it does nothing that could block.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import zmq
+from zmq.utils import z85
+
+from madrun.wire.codec import MAX_FRAME, pack, unpack
+from madrun.wire.errors import ClusterError, WireError
+from madrun.wire.lease import Lease
+from madrun.wire.messages import Beat, Begin, Dropped, Message, Output
+from madrun.wire.reach import first_reachable
+
+_RECONNECT_LIMIT = 0.5  # seconds without a word after the connection broke
+_CONNECT_LIMIT = 10.0
+
+
+class AgentChannel:
+    """Connected to the runner; ``send`` may be called from any thread.
+
+    ``on_message(message)`` and ``on_lost(reason)`` run through ``post``. Until the job spec
+    arrives the runner may be silent for ``patience`` seconds, from then on for the timeout that
+    the job spec names.
+    """
+
+    def __init__(
+        self,
+        post: Callable[[Callable[[], None]], None],
+        on_message: Callable[[Message], None],
+        on_lost: Callable[[str], None],
+        patience: float,
+    ) -> None:
+        self._post, self._on_message, self._on_lost = post, on_message, on_lost
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._public, self._secret = zmq.curve_keypair()
+        self.public_key = z85.decode(self._public).hex()
+        self._lease = Lease(patience, time.monotonic())
+        self._outgoing: deque[tuple[bool, bytes]] = deque()
+        self._closing = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="channel", daemon=True)
+
+    def connect(self, addresses: Sequence[str], ports: tuple[int, int], runner_key: str) -> None:
+        """Connect to the first address that answers; raises ClusterError where none does."""
+        address, problem = first_reachable(addresses, ports[0], _CONNECT_LIMIT)
+        if not address:
+            raise ClusterError(f"the runner cannot be reached from here: {problem}")
+        key = bytes.fromhex(runner_key)
+        self._control = self._dial(address, ports[0], key)
+        self._output = self._dial(address, ports[1], key)
+        self._control.monitor("inproc://monitor", zmq.EVENT_DISCONNECTED)
+        self._monitor = self._context.socket(zmq.PAIR)
+        self._monitor.connect("inproc://monitor")
+        self._thread.start()
+
+    def send(self, message: Message) -> None:
+        """Queue a message; output has its own connection and never stands before the rest."""
+        self._outgoing.append((isinstance(message, Output | Dropped), pack(message)))
+        self._wake()
+
+    def close(self) -> None:
+        """Send what is queued (at most half a second), then let go of the sockets."""
+        self._closing = True
+        self._wake()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._context.destroy(linger=500)
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _dial(self, address: str, port: int, runner_key: bytes) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.DEALER)
+        socket.curve_serverkey = runner_key
+        socket.curve_publickey, socket.curve_secretkey = self._public, self._secret
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+        socket.setsockopt(zmq.SNDHWM, 0)  # what may be under way is bounded by the protocol
+        socket.setsockopt(zmq.IPV6, 1)
+        host = f"[{address}]" if ":" in address else address
+        socket.connect(f"tcp://{host}:{port}")
+        return socket
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            return  # enough wake-ups are under way
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        handlers: dict[object, Callable[[], None]] = {
+            self._control: self._receive,
+            self._monitor: self._disconnected,
+            self._wake_read: lambda: (os.read(self._wake_read, 4096), None)[1],
+        }
+        for source in handlers:
+            poller.register(source, zmq.POLLIN)
+        while True:
+            ready = poller.poll(self._lease.timeout * 1000 / 10)
+            # Before anything queued is read: a process that was stopped must not go on.
+            if self._lease.expired(time.monotonic()):
+                self._post(lambda: self._on_lost("no word from the runner"))
+                return
+            for source, _events in ready:
+                handlers[source]()
+            while self._outgoing:
+                is_output, frame = self._outgoing.popleft()
+                (self._output if is_output else self._control).send(frame)
+            if self._closing:
+                return
+
+    def _disconnected(self) -> None:
+        event, _value = struct.unpack("=Hi", self._monitor.recv_multipart()[0])
+        if event == zmq.EVENT_DISCONNECTED:
+            self._lease.shorten(time.monotonic(), _RECONNECT_LIMIT)
+
+    def _receive(self) -> None:
+        try:
+            message = unpack(self._control.recv())
+        except WireError:
+            return
+        now = time.monotonic()
+        if isinstance(message, Begin):
+            self._lease.timeout = message.spec.heartbeat_timeout
+        self._lease.renew(now)
+        if isinstance(message, Beat):
+            self._control.send(pack(Beat(now, message.sent)))
+        else:
+            self._post(lambda: self._on_message(message))

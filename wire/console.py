@@ -1,0 +1,145 @@
+"""Workers' output on the terminal: whole lines, each with its host and rank, on its own stream.
+
+A thread of its own writes, because a terminal, a pipe or a screen lock may stop taking bytes at
+any time and nothing else may wait for that. What was written is acknowledged, and only so much
+is ever under way; the agents keep or drop the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+
+from madrun.wire.messages import STDERR, STDOUT
+
+_LONGEST_LINE = 1024 * 1024  # bytes; a longer one is broken
+_BAR_INTERVAL = 1.0  # seconds between two states of a progress bar
+
+
+class LineAssembler:
+    r"""Cuts one stream of one rank into lines to show.
+
+    A carriage return redraws a line on a terminal. Between the lines of many ranks that cannot
+    work, so each state of a progress bar becomes a line of its own, at most one a second; the
+    last state is always shown.
+
+    >>> lines = LineAssembler()
+    >>> lines.feed(b"one\ntw", now=0.0), lines.feed(b"o\r\n", now=0.0), lines.end()
+    ([b'one'], [b'two'], [])
+    >>> lines.feed(b"1%\r2%\r", now=0.0), lines.feed(b"3%\r", now=0.5), lines.feed(b"\n", now=0.6)
+    ([b'2%'], [], [b'3%'])
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._shown: bytes | None = None  # the state of the unfinished line that was shown last
+        self._shown_at = float("-inf")
+
+    def feed(self, data: bytes, now: float) -> list[bytes]:
+        """The lines that this data completes, without their ends."""
+        *complete, self._rest = (self._rest + data).split(b"\n")
+        lines: list[bytes] = []
+        for line in complete:
+            lines += self._finish(line)
+        if len(self._rest) > _LONGEST_LINE:
+            lines += self._finish(self._rest)
+            self._rest = b""
+        elif b"\r" in self._rest:
+            lines += self._redrawn(now)
+        return lines
+
+    def end(self) -> list[bytes]:
+        """What is left when the stream is over."""
+        rest, self._rest = self._rest, b""
+        return self._finish(rest) if rest else []
+
+    def _finish(self, line: bytes) -> list[bytes]:
+        state = _last_state(line)
+        shown, self._shown = self._shown, None
+        return [] if state == shown else [state]
+
+    def _redrawn(self, now: float) -> list[bytes]:
+        drawn, _, unfinished = self._rest.rpartition(b"\r")
+        state = _last_state(drawn)
+        self._rest = state + b"\r" + unfinished
+        if not state or now - self._shown_at < _BAR_INTERVAL:
+            return []
+        self._shown, self._shown_at = state, now
+        return [state]
+
+
+def _last_state(line: bytes) -> bytes:
+    """What a terminal shows of a line that was drawn several times over."""
+    return next((state for state in reversed(line.split(b"\r")) if state), b"")
+
+
+class Console:
+    """Shows lines of the workers, and our own words, on stdout and stderr."""
+
+    def __init__(
+        self,
+        hosts_of_ranks: Sequence[str],
+        prefix: bool = True,
+        on_taken: Callable[[int, int], None] = lambda rank, size: None,
+    ) -> None:
+        self._prefixes = [
+            f"[{host}:{rank}] ".encode() if prefix else b""
+            for rank, host in enumerate(hosts_of_ranks)
+        ]
+        self._on_taken = on_taken
+        self._assemblers: dict[tuple[int, int], LineAssembler] = {}
+        self._queue: SimpleQueue[tuple[int, bytes, int, int] | None] = SimpleQueue()
+        self._closed: set[int] = set()
+        self.dropped_lines = 0
+        self._thread = threading.Thread(target=self._write_all, name="console", daemon=True)
+        self._thread.start()
+
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        """Show what a worker wrote; ``on_taken(rank, size)`` follows once it is written."""
+        assembler = self._assemblers.setdefault((rank, stream), LineAssembler())
+        self._lines(rank, stream, assembler.feed(data, time.monotonic()), len(data))
+
+    def end_of(self, rank: int) -> None:
+        """The worker is gone: show its last words, line end or not."""
+        for stream in (STDOUT, STDERR):
+            assembler = self._assemblers.pop((rank, stream), None)
+            if assembler is not None:
+                self._lines(rank, stream, assembler.end(), 0)
+
+    def dropped(self, rank: int, lines: int) -> None:
+        """Say how much of a rank's output the console was too slow for."""
+        self.dropped_lines += lines
+        text = f"madrun: {lines} lines of rank {rank} were not shown: the console was too slow"
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """Words of our own, on stderr, in order with the workers' output."""
+        self._queue.put((STDERR, text.encode(errors="surrogateescape") + b"\n", -1, 0))
+
+    def close(self, limit: float) -> None:
+        """Write what is queued, for at most ``limit`` seconds."""
+        for rank in {rank for rank, _ in self._assemblers}:
+            self.end_of(rank)
+        self._queue.put(None)
+        self._thread.join(limit)
+
+    def _lines(self, rank: int, stream: int, lines: list[bytes], size: int) -> None:
+        prefix = self._prefixes[rank]
+        text = b"".join(b"%b%b\n" % (prefix, line) for line in lines)
+        self._queue.put((stream, text, rank, size))
+
+    def _write_all(self) -> None:
+        while (item := self._queue.get()) is not None:
+            fd, data, rank, size = item
+            while data and fd not in self._closed:
+                try:
+                    data = data[os.write(fd, data) :]
+                except BlockingIOError:
+                    time.sleep(0.01)  # a stdout that somebody else made non-blocking
+                except OSError:  # whoever read it has gone (| head): the job goes on without
+                    self._closed.add(fd)
+            if size:
+                self._on_taken(rank, size)

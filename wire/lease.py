@@ -1,0 +1,64 @@
+"""Who is still there: a lease that every word of the other side renews."""
+
+from __future__ import annotations
+
+
+class Lease:
+    """Runs out ``timeout`` seconds after the last word, and then for good.
+
+    A process that was stopped and continued finds a run-out lease *before* it reads what had
+    queued up meanwhile: a word that comes too late renews nothing.
+
+    >>> lease = Lease(5.0, now=0.0)
+    >>> lease.renew(4.0), lease.expired(8.9), lease.renew(9.1), lease.expired(9.2)
+    (True, False, False, True)
+    """
+
+    def __init__(self, timeout: float, now: float) -> None:
+        self.timeout = timeout
+        self._until = now + timeout
+        self._over = False
+
+    def renew(self, now: float) -> bool:
+        """The other side spoke; False where the lease had run out already."""
+        if self.expired(now):
+            return False
+        self._until = now + self.timeout
+        return True
+
+    def shorten(self, now: float, rest: float) -> None:
+        """The other side is probably gone: only ``rest`` seconds more, unless it speaks."""
+        self._until = min(self._until, now + rest)
+
+    def expired(self, now: float) -> bool:
+        """True once the lease has run out; it stays so."""
+        self._over = self._over or now > self._until
+        return self._over
+
+
+class ClockOffset:
+    """How far another machine's monotonic clock is ahead of ours, by ping and pong.
+
+    The estimate is the midpoint of the quickest exchange (Cristian's algorithm): its error is at
+    most half that round trip.
+
+    >>> clock = ClockOffset()
+    >>> clock.sample(asked=10.0, theirs=110.2, now=10.4)
+    >>> clock.sample(asked=20.0, theirs=125.0, now=30.0)
+    >>> round(clock.to_ours(111.0), 6)
+    11.0
+    """
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+        self.round_trip = float("inf")
+
+    def sample(self, asked: float, theirs: float, now: float) -> None:
+        """We asked at ``asked``, they answered at ``theirs`` (their clock), we heard ``now``."""
+        if 0 <= now - asked < self.round_trip:
+            self.round_trip = now - asked
+            self.offset = theirs - (asked + now) / 2
+
+    def to_ours(self, theirs: float) -> float:
+        """A time of their clock as a time of ours."""
+        return theirs - self.offset

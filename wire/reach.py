@@ -1,0 +1,24 @@
+"""Which of several addresses of one machine can be reached from here."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+
+
+def first_reachable(addresses: Sequence[str], port: int, limit: float) -> tuple[str, str]:
+    """The first address that takes a TCP connection within ``limit`` seconds for all together.
+
+    Returns the address and no problem, or an empty address and why each one failed.
+    """
+    problems = []
+    deadline = time.monotonic() + limit
+    for index, address in enumerate(addresses):
+        share = (deadline - time.monotonic()) / (len(addresses) - index)
+        try:
+            with socket.create_connection((address, port), timeout=max(share, 0.1)):
+                return address, ""
+        except OSError as error:
+            problems.append(f"{address}:{port}: {error.strerror or error}")
+    return "", "; ".join(problems) or "it has no address"

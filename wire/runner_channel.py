@@ -1,0 +1,185 @@
+"""The runner's end of the control channel: two CURVE ROUTER sockets on a thread of their own.
+
+One socket carries control messages and heartbeats, the other one workers' output, so that no
+flood of logs stands before a sign of life. The thread only moves frames: neither the console
+nor a disk can hold up a heartbeat.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import zmq
+from zmq.utils import z85
+
+from madrun.wire.codec import MAX_FRAME, pack, unpack
+from madrun.wire.errors import WireError
+from madrun.wire.lease import ClockOffset, Lease
+from madrun.wire.messages import Beat, Hello, Message
+from madrun.wire.zap import DOMAIN, Door
+
+BEATS_PER_TIMEOUT = 5
+_HANDSHAKE_LIMIT_MS = 30_000
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What the channel knows of one agent that has said Hello."""
+
+    routing_id: bytes
+    lease: Lease
+    clock: ClockOffset = field(default_factory=ClockOffset)
+
+
+class RunnerChannel:
+    """Listens on free ports; ``send`` and ``admit`` may be called from any thread.
+
+    ``on_message(node_rank, message)`` and ``on_silent(node_rank)`` run through ``post``, that is
+    on the runner's loop. ``timeout`` is how long an agent may stay silent, in seconds.
+    """
+
+    def __init__(
+        self,
+        post: Callable[[Callable[[], None]], None],
+        on_message: Callable[[int, Message], None],
+        on_silent: Callable[[int], None],
+        timeout: float,
+    ) -> None:
+        self._post, self._on_message, self._on_silent = post, on_message, on_silent
+        self._timeout = timeout
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._door = Door(self._context)
+        public, secret = zmq.curve_keypair()
+        self.public_key = z85.decode(public).hex()
+        self._control = self._listen(secret)
+        self._output = self._listen(secret)
+        self.ports = (self._port(self._control), self._port(self._output))
+        self._peers: dict[int, _Peer] = {}
+        self._outgoing: deque[Callable[[], None]] = deque()
+        self._closing = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="channel", daemon=True)
+        self._thread.start()
+
+    def admit(self, node_rank: int, key: str) -> None:
+        """Let in the agent with this public key (hex)."""
+        self._do(lambda: self._door.admit(node_rank, bytes.fromhex(key)))
+
+    def send(self, node_rank: int, message: Message) -> None:
+        """Send to one agent; to one that is not there (any more) nothing is sent."""
+        frame = pack(message)
+        self._do(lambda: self._send(node_rank, frame))
+
+    def forget(self, node_rank: int) -> None:
+        """The agent has gone as it should: its silence means nothing from here on."""
+        self._do(lambda: self._peers.pop(node_rank, None))
+
+    def clock_of(self, node_rank: int) -> ClockOffset:
+        """The offset of an agent's clock as far as it is known."""
+        peer = self._peers.get(node_rank)
+        return peer.clock if peer else ClockOffset()
+
+    def close(self) -> None:
+        """Send what is queued (at most half a second), then let go of every socket."""
+        if self._closing:
+            return
+        self._closing = True
+        self._do(lambda: None)
+        self._thread.join()
+        self._context.destroy(linger=500)
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _listen(self, secret: bytes) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.ROUTER)
+        socket.curve_server = True
+        socket.curve_secretkey = secret
+        socket.zap_domain = DOMAIN
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_LIMIT_MS)
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.IPV6, 1)
+        socket.bind("tcp://*:*")
+        return socket
+
+    @staticmethod
+    def _port(socket: zmq.Socket[bytes]) -> int:
+        endpoint: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
+        return int(endpoint.rstrip(b"\0").rpartition(b":")[2])
+
+    def _do(self, action: Callable[[], object]) -> None:
+        self._outgoing.append(lambda: (action(), None)[1])
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            return  # enough wake-ups are under way
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        handlers: dict[object, Callable[[], None]] = {
+            self._door.socket: self._door.ask,
+            self._control: lambda: self._receive(self._control),
+            self._output: lambda: self._receive(self._output),
+            self._wake_read: lambda: (os.read(self._wake_read, 4096), None)[1],
+        }
+        for source in handlers:
+            poller.register(source, zmq.POLLIN)
+        interval = self._timeout / BEATS_PER_TIMEOUT
+        next_beat = time.monotonic()
+        while True:
+            patience = max(0.0, next_beat - time.monotonic())
+            ready = poller.poll(patience * 1000)
+            self._look_for_silence()
+            for source, _events in ready:
+                handlers[source]()
+            while self._outgoing:
+                self._outgoing.popleft()()
+            if self._closing:
+                return
+            if time.monotonic() >= next_beat:
+                self._beat()
+                next_beat = time.monotonic() + interval
+
+    def _beat(self) -> None:
+        frame = pack(Beat(time.monotonic(), 0.0))
+        for node_rank in list(self._peers):
+            self._send(node_rank, frame)
+
+    def _look_for_silence(self) -> None:
+        now = time.monotonic()
+        for node_rank, peer in list(self._peers.items()):
+            if peer.lease.expired(now):
+                del self._peers[node_rank]
+                self._post(lambda node_rank=node_rank: self._on_silent(node_rank))
+
+    def _send(self, node_rank: int, frame: bytes) -> None:
+        peer = self._peers.get(node_rank)
+        if peer is not None:
+            self._control.send_multipart([peer.routing_id, frame])
+
+    def _receive(self, socket: zmq.Socket[bytes]) -> None:
+        frames = socket.recv_multipart(copy=False)
+        try:
+            routing_id, payload = frames
+            node_rank = int(payload.get("User-Id"))
+            message = unpack(payload.bytes)
+        except (ValueError, WireError):
+            return  # an admitted agent that talks nonsense is as good as silent
+        now = time.monotonic()
+        peer = self._peers.get(node_rank)
+        if isinstance(message, Hello) and socket is self._control and peer is None:
+            peer = _Peer(routing_id.bytes, Lease(self._timeout, now))
+            self._peers[node_rank] = peer
+            self._send(node_rank, pack(Beat(now, 0.0)))
+        if peer is None or not peer.lease.renew(now):
+            return
+        if isinstance(message, Beat):
+            peer.clock.sample(message.echo, message.sent, now)
+        else:
+            self._post(lambda: self._on_message(node_rank, message))
