@@ -8,11 +8,11 @@ not its business. Everything runs on the loop of the thread that created the age
 from __future__ import annotations
 
 import enum
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from madrun.agent.master import MasterPort
 from madrun.agent.output import Outflow, Stream
@@ -58,7 +58,7 @@ class Phase(enum.Enum):
 
 
 class Agent:
-    """One node of one job. ``send`` takes our messages; ``on_gone()`` is called when all is over."""
+    """One node of one job: ``send`` takes our messages, ``on_gone()`` is called at the end."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class Agent:
                 return
             self._workers[worker.pid] = worker
             for stream in worker.streams:
-                self._loop.watch(stream.fd, lambda stream=stream: self._read(stream))
+                self._loop.watch(stream.fd, partial(self._read, stream))
         self._send(Started(tuple(self._workers)))
         import psutil  # noqa: F401  # needed to end the job: loaded now, while nobody waits
 

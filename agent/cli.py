@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from madrun.wire.core_list import parse_core_list
+from madrun.wire.resources import Selection, resolve
 
 import madrun
 from madrun.agent.devices import inventory, node_facts
 from madrun.agent.solo import Solo
 from madrun.launchers.registry import planner
 from madrun.wire import world_info
-from madrun.wire.core_list import parse_core_list
 from madrun.wire.errors import InputError, MadrunError
 from madrun.wire.job_options import (
     CONTEXT,
@@ -31,7 +32,6 @@ from madrun.wire.job_options import (
     show_usage_error,
 )
 from madrun.wire.jobspec import JobSpec, shown_ranks
-from madrun.wire.resources import Selection, resolve
 from madrun.wire.world import World
 
 _DEFAULT_PORT = 29500  # torchrun's and DeepSpeed's: by hand, nobody can agree on a free one
@@ -86,7 +86,9 @@ def job_of(values: dict[str, Any]) -> tuple[JobSpec, int]:
     node_rank = place_in(world, values.pop("node_rank"), socket.gethostname())
     several = len(world.nodes) > 1
     if several and not values["master_addr"]:
-        raise InputError("--master-addr is needed: by hand, nobody can tell the nodes of each other")
+        raise InputError(
+            "--master-addr is needed: by hand, nobody can tell the nodes of each other"
+        )
     planner(values["launcher"])
     shown_ranks(values["output"], world.world_size)
     if values["core_list"]:
@@ -111,7 +113,9 @@ def place_in(world: World, node_rank: int | None, hostname: str) -> int:
     """The node rank: as given, else where this machine's name stands; raises InputError."""
     if node_rank is not None:
         if not 0 <= node_rank < len(world.nodes):
-            raise InputError(f"--node-rank {node_rank}: this job has nodes 0-{len(world.nodes) - 1}")
+            raise InputError(
+                f"--node-rank {node_rank}: this job has nodes 0-{len(world.nodes) - 1}"
+            )
         return node_rank
     if len(world.nodes) == 1:
         return 0

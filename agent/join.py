@@ -110,5 +110,3 @@ def _say(text: str) -> None:
         sys.stderr.flush()
     except OSError:
         return  # nobody is left to read it
-
-

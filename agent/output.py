@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 
-from madrun.wire.messages import STDERR, STDOUT, Dropped, Message, Output
+from madrun.wire.messages import STDERR, Dropped, Message, Output
 
 READ_SIZE = 64 * 1024
 TAIL_SIZE = 8 * 1024

@@ -110,7 +110,10 @@ class SshBackend:
         if not isinstance(transport.sock, socket.socket):
             from madrun.backends.ssh_tunnel import tunnel
 
-            ports = (tunnel(transport, self._launch.ports[0]), tunnel(transport, self._launch.ports[1]))
+            ports = (
+                tunnel(transport, self._launch.ports[0]),
+                tunnel(transport, self._launch.ports[1]),
+            )
             return ["127.0.0.1"], ports, [address]
         here = transport.sock.getsockname()[0]
         there = transport.sock.getpeername()[0]

@@ -88,7 +88,7 @@ class Logins:
                 target.hostname,
                 port=target.port,
                 username=target.user,
-                key_filename=list(target.keys) or None,
+                key_filename=list(target.keys) or None,  # type: ignore[arg-type]  # a list is fine
                 sock=sock,
                 allow_agent=not target.only_these_keys,
                 look_for_keys=not target.only_these_keys,
@@ -189,7 +189,7 @@ def _reason(error: Exception, target: Target, limit: float) -> str:
         return f"authentication refused for user {target.user}: no key to offer (--ssh-key)"
     if isinstance(error, OSError):
         return _unreachable(error, target, limit)
-    return f"no SSH login on port {target.port}: {error or type(error).__name__}"
+    return f"no SSH login on port {target.port}: {str(error) or type(error).__name__}"
 
 
 def _unreachable(error: Exception, target: Target, limit: float) -> str:

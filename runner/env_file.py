@@ -16,12 +16,11 @@ MADRUN_FILE = ".madrun_env"
 OVERRIDE_VARIABLE = "DS_ENV_FILE"
 MAX_BYTES = 2**20
 
-_ASSIGNMENT = re.compile(r"(?:export[ \t]+)?([^=]*?)[ \t]*=[ \t]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_COMMENT = re.compile(r"(?:^|[ \t])#.*")
+_COMMENT = re.compile(r"[ \t]#.*")
 _ESCAPED = re.compile(r'\\([\\"$`])')
 # A quoted value ends at the first quote that no backslash hides; it may run over lines.
-_DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*+)"' if False else r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
+_DOUBLE = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _SINGLE = re.compile(r"'([^']*)'")
 
 
@@ -104,22 +103,19 @@ def _read(path: str, role: str) -> dict[str, str]:
 
 def _assignment(text: str, start: int, end: int) -> tuple[str, str, int]:
     """Name and value of the assignment that starts there, and where the next line starts."""
-    while text[start] in " \t\r":
-        start += 1
-    found = _ASSIGNMENT.match(text, start, end - 1)
-    if found is None:
+    before, equals, after = text[start : end - 1].partition("=")
+    if not equals:
         # The value of a damaged line may be a secret; the line is named, not shown.
         raise InputError("there is no = in it; a line reads: NAME=value")
-    name = found[1]
+    words = before.split()
+    name = words[1] if words[:1] == ["export"] and len(words) == 2 else before.strip()
     if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name[:60]!r} is not a variable name; allowed are letters, digits and _"
-        )
-    opening = text[found.end() : found.end() + 1]
-    if opening in ("'", '"'):
-        value, end = _quoted(text, found.end(), opening)
+        raise InputError(f"{name[:60]!r} is not a variable name; allowed are letters, digits and _")
+    opening = after.lstrip(" \t")
+    if opening.startswith(("'", '"')):
+        value, end = _quoted(text, end - 1 - len(opening), opening[0])
     else:
-        value = _COMMENT.sub("", text[found.end() : end - 1]).strip(" \t\r")
+        value = _COMMENT.sub("", after).strip(" \t\r")
     if "\0" in value:
         raise InputError(f"the value of {name} holds a NUL byte")
     return name, value, end

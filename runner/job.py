@@ -135,11 +135,10 @@ class Job:
         self._loop.post(lambda: self._do(event(time.monotonic())))
 
     def _do(self, actions: list[Action]) -> None:
-        assert self._link is not None
         for action in actions:
             match action:
                 case Tell(node_rank, message):
-                    self._link.send(node_rank, message)
+                    self._send(node_rank, message)
                 case Admit(node_rank, key):
                     if self._remote is not None:
                         self._remote.admit(node_rank, key)
@@ -175,11 +174,14 @@ class Job:
         self._follow_phase()
 
     def _pass_on(self, number: int) -> None:
-        assert self._link is not None
         for node_rank in range(len(self._life.spec.world.nodes)):
-            self._link.send(node_rank, Signal(number))
+            self._send(node_rank, Signal(number))
 
     def _taken(self, rank: int, size: int) -> None:
         """The console wrote something; called on its thread."""
         node_rank = self._life.spec.world.node_of_rank(rank)
-        self._loop.post(lambda: self._link and self._link.send(node_rank, OutputTaken(size)))
+        self._loop.post(lambda: self._send(node_rank, OutputTaken(size)))
+
+    def _send(self, node_rank: int, message: Message) -> None:
+        assert self._link is not None
+        self._link.send(node_rank, message)

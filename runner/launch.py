@@ -23,7 +23,11 @@ def launch(plan: Plan, guard_fd: int) -> int:
     loop = Loop()
     job = _job(loop, plan)
     # Our guard was killed: that is how a SIGKILL of what the user started looks from here.
-    loop.watch(guard_fd, lambda: (loop.unwatch(guard_fd), job.stop(signal.SIGTERM))[1])
+    def guard_gone() -> None:
+        loop.unwatch(guard_fd)
+        job.stop(signal.SIGTERM)
+
+    loop.watch(guard_fd, guard_gone)
     verdict = _run_local(loop, job, plan) if plan.backend == LOCAL else _run_remote(loop, job, plan)
     return verdict.status
 

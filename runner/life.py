@@ -1,11 +1,11 @@
 """The life of a job: events in, actions out. No I/O happens here.
 
-    CONNECTING   agents are being started; each says Hello and checks whether it is able
-    TRYING       all are able; the others try to reach the master address of node 0
-    STARTING     Go was said
-    RUNNING      every agent has started its workers
-    ENDING       the agents end their workers, for whatever reason
-    OVER         every agent that can be heard has said that nothing is left
+CONNECTING   agents are being started; each says Hello and checks whether it is able
+TRYING       all are able; the others try to reach the master address of node 0
+STARTING     Go was said
+RUNNING      every agent has started its workers
+ENDING       the agents end their workers, for whatever reason
+OVER         every agent that can be heard has said that nothing is left
 """
 
 from __future__ import annotations

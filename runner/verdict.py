@@ -53,7 +53,9 @@ def _common_status(problems: list[Problem]) -> int:
 
 def _not_started(life: Life) -> str:
     count = len(life.spec.world.nodes)
-    lines = [f"madrun: the job was not started: {len(life.problems)} of {count} hosts cannot run it"]
+    lines = [
+        f"madrun: the job was not started: {len(life.problems)} of {count} hosts cannot run it"
+    ]
     ordered = sorted(life.problems, key=lambda each: each.node_rank)
     width = max(len(life.host(problem.node_rank)) for problem in ordered)
     lines += [f"    {life.host(p.node_rank):<{width}}  {p.reason}" for p in ordered]

@@ -1,10 +1,10 @@
 """Every error a user can meet: a sentence for the user and the exit status it leads to.
 
-    MadrunError          125  madrun itself failed
-      InputError           2  bad option, hostfile, filter or file; nothing was contacted
-      WireError          125  a message that no madrun of this version sends
-      ClusterError       125  a host could not be reached, an agent is missing or lost
-      ProgramNotExecutable 126, ProgramNotFound 127  as in a shell
+MadrunError          125  madrun itself failed
+  InputError           2  bad option, hostfile, filter or file; nothing was contacted
+  WireError          125  a message that no madrun of this version sends
+  ClusterError       125  a host could not be reached, an agent is missing or lost
+  ProgramNotExecutable 126, ProgramNotFound 127  as in a shell
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from madrun.wire.hostfile import Host
 
-MAX_LENGTH = 2**20
+MAX_LENGTH = 2**16
 _SLOTS = re.compile(r"(-?[0-9]{1,9})(?:-([0-9]{1,9}))?")
 _MAX_SLOT_RANGE = 4096
 _MAX_LISTED = 600
@@ -80,8 +80,9 @@ def apply(hosts: Sequence[Host], include: str, exclude: str) -> tuple[Node, ...]
         raise InputError(f"{option} {_shown(text)}: {error}") from None
     left = tuple(node for host in hosts if (node := _left(host, named, bool(include))).devices)
     if not left:
-        there = " ".join(_listed(hosts).split())
-        raise InputError(f"{option} {_shown(text)} leaves nothing to run on; hosts are {there}")
+        raise InputError(
+            f"{option} {_shown(text)} leaves nothing to run on; hosts are {_listed(hosts)}"
+        )
     return left
 
 
@@ -98,36 +99,30 @@ def _named(hosts: Sequence[Host], terms: Sequence[Term]) -> dict[str, set[int]]:
         for name in term.hosts:
             if name not in there:
                 raise InputError(f"there is no host {_shown(name)}; hosts are {_listed(hosts)}")
-            devices = there[name].devices
-            for slot in term.slots or ():
-                if slot not in devices:
-                    raise InputError(
-                        f"host {name} has no slot {slot}; its slots are"
-                        f" {hostlist.fold_numbers(devices)}"
-                    )
-            named.setdefault(name, set()).update(devices if term.slots is None else term.slots)
+            devices = frozenset(there[name].devices)
+            slots = devices if term.slots is None else frozenset(term.slots)
+            if missing := slots - devices:
+                raise InputError(
+                    f"host {name} has no slot {min(missing)}; its slots are"
+                    f" {hostlist.fold_numbers(devices)}"
+                )
+            named.setdefault(name, set()).update(slots)
     return named
 
 
 def _joins(pieces: Sequence[str], known: frozenset[str]) -> bool:
     """Whether two pieces around an @ are user and host of a known name."""
-    if len(pieces) < 2:
+    # A user has no ranges; so two long ranges are never multiplied with each other.
+    if len(pieces) < 2 or "[" in pieces[0]:
         return False
     joined = "@".join(pieces)
     if joined in known:
         return True
-    # Asked without expanding: a user@node[01-99] would otherwise be expanded twice.
-    host = hostlist.split(joined, ":")[0]
-    return any(_unbracketed(name) in known for name in _first_names(host))
-
-
-def _first_names(host: str) -> tuple[str, ...]:
-    if "[" not in host:
-        return (host,)
     try:
-        return hostlist.expand(host)
+        names = hostlist.expand(hostlist.split(joined, ":")[0])
     except InputError:
-        return ()
+        return False
+    return any(_unbracketed(name) in known for name in names)
 
 
 def _term(text: str, known: frozenset[str]) -> Term:

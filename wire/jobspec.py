@@ -60,7 +60,9 @@ def shown_ranks(output: str, world_size: int) -> frozenset[int]:
     for item in output.split(","):
         low, dash, high = item.partition("-")
         if not low.isdecimal() or (dash and not high.isdecimal()):
-            raise InputError(f"--output {output!r}: allowed are all, first, none, or ranks as 0,3-5")
+            raise InputError(
+                f"--output {output!r}: allowed are all, first, none, or ranks as 0,3-5"
+            )
         ranks.update(range(int(low), min(int(high) if dash else int(low), world_size) + 1))
         if not int(low) <= int(high or low) < world_size:
             raise InputError(f"--output {output!r}: the ranks of this job are 0-{world_size - 1}")

@@ -77,9 +77,7 @@ class Loop:
     def on_signal(self, number: int, callback: Callable[[int], None]) -> None:
         """Call back on this loop for each arrival of a signal; until ``close()``."""
         if self._saved_wakeup is None:
-            self._saved_wakeup = signal.set_wakeup_fd(
-                self._wake_write, warn_on_full_buffer=False
-            )
+            self._saved_wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         # The handler only remembers; the loop acts.
         previous = signal.signal(number, lambda got, _frame: self._signals.append(got))
         self._saved_handlers.setdefault(number, previous)
@@ -92,16 +90,8 @@ class Loop:
     def run(self) -> None:
         """Call back until somebody calls ``stop()``."""
         self._stopped = False
-        while not self._stopped:
-            self._run_signals()
-            self._run_posted()
-            self._run_timers()
-            if self._stopped:
-                return
-            for key, _events in self._selector.select(self._patience()):
-                key.data()
-                if self._stopped:
-                    return
+        while self._turn():
+            pass
 
     def close(self) -> None:
         """Give back the signal handlers and the descriptors of the loop itself."""
@@ -112,6 +102,17 @@ class Loop:
         self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
+
+    def _turn(self) -> bool:
+        """Everything that is due now; False once somebody has called ``stop()``."""
+        self._run_signals()
+        self._run_posted()
+        self._run_timers()
+        ready = [] if self._stopped else self._selector.select(self._patience())
+        for key, _events in ready:
+            if not self._stopped:
+                key.data()
+        return not self._stopped
 
     def _patience(self) -> float | None:
         if self._posted or self._signals:

@@ -64,7 +64,9 @@ def _others(ends: Sequence[WorkerEnd], first: WorkerEnd) -> list[str]:
         more = f" and {len(own) - 8} more" if len(own) > 8 else ""
         lines.append(f"madrun: failed after it: {names}{more}")
     if ended:
-        lines.append(f"madrun: ended because of it: {ranks_in_words([e.exited.rank for e in ended])}")
+        lines.append(
+            f"madrun: ended because of it: {ranks_in_words([e.exited.rank for e in ended])}"
+        )
     return lines
 
 

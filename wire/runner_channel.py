@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import zmq
 from zmq.utils import z85
@@ -134,7 +135,7 @@ class RunnerChannel:
         next_beat = time.monotonic()
         while True:
             patience = max(0.0, next_beat - time.monotonic())
-            ready = poller.poll(patience * 1000)
+            ready = poller.poll(int(patience * 1000) + 1)
             self._look_for_silence()
             for source, _events in ready:
                 handlers[source]()
@@ -156,7 +157,7 @@ class RunnerChannel:
         for node_rank, peer in list(self._peers.items()):
             if peer.lease.expired(now):
                 del self._peers[node_rank]
-                self._post(lambda node_rank=node_rank: self._on_silent(node_rank))
+                self._post(partial(self._on_silent, node_rank))
 
     def _send(self, node_rank: int, frame: bytes) -> None:
         peer = self._peers.get(node_rank)

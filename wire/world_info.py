@@ -40,7 +40,11 @@ def decode(text: str) -> World:
     # Objects are read as tuples of pairs: a dict would hide a host that is there twice.
     if not isinstance(pairs, tuple):
         _refuse("it is not an object of host names and device lists")
-    return World(tuple(Node(_host(name), _devices(name, devices)) for name, devices in pairs))
+    nodes = tuple(Node(_host(name), _devices(name, devices)) for name, devices in pairs)
+    try:
+        return World(nodes)
+    except InputError as error:
+        _refuse(str(error))
 
 
 def _bytes(text: str) -> bytes:
