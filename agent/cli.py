@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from madrun.wire.core_list import parse_core_list
-from madrun.wire.resources import Selection, resolve
 
 import madrun
 from madrun.agent.devices import inventory, node_facts
 from madrun.agent.solo import Solo
 from madrun.launchers.registry import planner
 from madrun.wire import world_info
+from madrun.wire.core_list import parse_core_list
 from madrun.wire.errors import InputError, MadrunError
 from madrun.wire.job_options import (
     CONTEXT,
@@ -32,6 +31,7 @@ from madrun.wire.job_options import (
     show_usage_error,
 )
 from madrun.wire.jobspec import JobSpec, shown_ranks
+from madrun.wire.resources import Selection, resolve
 from madrun.wire.world import World
 
 _DEFAULT_PORT = 29500  # torchrun's and DeepSpeed's: by hand, nobody can agree on a free one
@@ -94,8 +94,9 @@ def job_of(values: dict[str, Any]) -> tuple[JobSpec, int]:
     if values["core_list"]:
         parse_core_list(values["core_list"])
     for name in ("workdir", "log_dir"):
-        if values[name] or name == "workdir":
+        if values[name]:
             values[name] = os.path.join(os.getcwd(), values[name])
+    values["workdir"] = values["workdir"] or os.getcwd()
     values["bind_cores"] = values["bind_cores"] or bool(values["core_list"])
     values["master_port"] = values["master_port"] or (_DEFAULT_PORT if several else 0)
     spec = JobSpec(

@@ -10,11 +10,14 @@ from madrun.wire.errors import InputError
 from madrun.wire.hostfile import Host
 
 LOCAL = "local"
-NAMES = (LOCAL, "ssh")
+HERE = (LOCAL, "ssh")
+# Named in hostfiles, habits and DeepSpeed command lines; a launch by one of them is refused.
+TO_COME = ("pdsh", "openmpi", "mpich", "srun")
+NAMES = (*HERE, *TO_COME)
 
 
 def choose(name: str, hosts: Sequence[Host], local: bool) -> str:
-    """The backend of a job, by its name in any case, or for ``auto`` by its hosts.
+    """The backend of a job: the one named, in any case; for ``auto`` what its hosts ask for.
 
     ``local`` is true where no host was named at all. auto: the local backend where the only host
     is this machine, else ssh. Raises InputError for an unknown name, and for ``local`` where
@@ -22,7 +25,7 @@ def choose(name: str, hosts: Sequence[Host], local: bool) -> str:
     """
     name = name.lower()
     if name not in ("auto", *NAMES):
-        raise InputError(f"unknown backend {name!r}; known are auto, {', '.join(NAMES)}")
+        raise InputError(f"unknown backend {name!r}; known are auto, {', '.join(HERE)}")
     if name == LOCAL:
         others = [host.name for host in hosts if not local and not is_own(host)]
         if others:
@@ -33,8 +36,9 @@ def choose(name: str, hosts: Sequence[Host], local: bool) -> str:
 
 
 def make(name: str, launch: Launch, listener: Listener) -> Backend:
-    """The backend that carries out a launch."""
-    assert name == "ssh", name
+    """The backend that carries out a launch; raises InputError for one that is yet to come."""
+    if name != "ssh":
+        raise InputError(f"--backend {name} is not in this version; there are {', '.join(HERE)}")
     from madrun.backends.ssh import SshBackend
 
     return SshBackend(launch, listener)

@@ -73,6 +73,8 @@ def select(
     environ: Mapping[str, str],
     exports: Sequence[str],
     prefixes: Sequence[str] = DEFAULT_PREFIXES,
+    names: Sequence[str] = DEFAULT_NAMES,
+    *,
     everything: bool = False,
 ) -> dict[str, str]:
     """The variables that travel: the usual ones, or everything, and those asked for.
@@ -87,9 +89,14 @@ def select(
     chosen = {
         name: value
         for name, value in environ.items()
-        if (everything or name in DEFAULT_NAMES or name.startswith(tuple(prefixes)))
-        and not is_never(name)
+        if (everything or name in names or name.startswith(tuple(prefixes))) and not is_never(name)
     }
+    return chosen | asked(environ, exports)
+
+
+def asked(environ: Mapping[str, str], exports: Sequence[str]) -> dict[str, str]:
+    """The variables that were asked for, the later of two winning; raises as `select` does."""
+    chosen: dict[str, str] = {}
     for export in exports:
         chosen |= _asked(environ, export)
     return chosen

@@ -22,6 +22,7 @@ def launch(plan: Plan, guard_fd: int) -> int:
     """Run the job to its end; returns its exit status."""
     loop = Loop()
     job = _job(loop, plan)
+
     # Our guard was killed: that is how a SIGKILL of what the user started looks from here.
     def guard_gone() -> None:
         loop.unwatch(guard_fd)

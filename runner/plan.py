@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from madrun.backends import registry as backends
 from madrun.backends.registry import choose
 from madrun.launchers.registry import planner
 from madrun.runner import env_file, exports
-from madrun.runner.resources import Resources, Selection, resolve
 from madrun.wire.errors import InputError
 from madrun.wire.jobspec import PYTHON, JobSpec, shown_ranks
+from madrun.wire.resources import Resources, Selection, resolve
 
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
 
@@ -74,7 +75,8 @@ class Plan:
 
 def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Plan:
     """The plan; ``python`` is the runner's own interpreter. Raises InputError."""
-    planner(request.launcher)  # an unknown name is found before anything else is done
+    launcher, backend_name = _launcher_and_backend(request)
+    planner(launcher)  # an unknown name is found before anything else is done
     selection = Selection(
         hostfile=request.hostfile,
         hosts=request.hosts,
@@ -84,16 +86,16 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
         nproc_per_node=request.nproc_per_node,
     )
     resources = resolve(selection, environ, _count_devices)
-    backend = choose(request.backend, resources.hosts, local=resources.local)
+    backend = choose(backend_name, resources.hosts, local=resources.local)
     exported = _exported(request, environ, cwd)
     spec = JobSpec(
         job_id=time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3),
         world=resources.world,
         argv=request.argv,
         mode=request.mode,
-        launcher=request.launcher,
+        launcher=launcher,
         python=request.remote_python or python,
-        workdir=os.path.join(cwd, request.workdir),
+        workdir=os.path.join(cwd, request.workdir) if request.workdir else cwd,
         env=exported,
         master_addr=_checked_address(request.master_addr),
         master_port=request.master_port,
@@ -108,6 +110,13 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
     )
     _check(spec, request)
     return Plan(request, resources, backend, spec, exported)
+
+
+def _launcher_and_backend(request: Request) -> tuple[str, str]:
+    """DeepSpeed's ``--launcher pdsh`` means what is called a backend here."""
+    if request.launcher.lower() in backends.NAMES and request.backend == "auto":
+        return "native", request.launcher
+    return request.launcher, request.backend
 
 
 def _check(spec: JobSpec, request: Request) -> None:
@@ -136,7 +145,11 @@ def _exported(request: Request, environ: Mapping[str, str], cwd: str) -> dict[st
     defaults = exports.select(environ, (), everything=everything)
     home = environ.get("HOME", os.path.expanduser("~"))
     files = env_file.load(request.env_files, home, cwd, environ)
-    chosen = exports.select(environ, request.exports, prefixes=(), names=())
+    for name in files:
+        why_not = exports.refusal(name)
+        if why_not:
+            raise InputError(f"environment file: {why_not}")
+    chosen = exports.asked(environ, request.exports)
     return {**defaults, **files, **chosen}
 
 

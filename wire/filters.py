@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from madrun.wire.hostfile import Host
 
 MAX_LENGTH = 2**16
+# Hosts and slots of all terms, ranges counted out: short text can stand for very much.
+MAX_NAMED = 2**18
 _SLOTS = re.compile(r"(-?[0-9]{1,9})(?:-([0-9]{1,9}))?")
 _MAX_SLOT_RANGE = 4096
 _MAX_LISTED = 600
@@ -45,7 +47,7 @@ def parse(text: str, known: Collection[str]) -> tuple[Term, ...]:
         raise InputError("the filter is too long")
     names = frozenset(known)
     terms: list[Term] = []
-    budget = hostlist.MAX_HOSTS
+    budget = MAX_NAMED
     for group in hostlist.split(text, ";"):
         pieces = hostlist.split(group, "@")
         at = 0
@@ -53,9 +55,9 @@ def parse(text: str, known: Collection[str]) -> tuple[Term, ...]:
             width = 2 if _joins(pieces[at : at + 2], names) else 1
             terms.append(_term("@".join(pieces[at : at + width]), names))
             at += width
-            budget -= len(terms[-1].hosts)
+            budget -= len(terms[-1].hosts) + len(terms[-1].slots or ())
             if budget < 0:
-                raise InputError(f"the filter names more than {hostlist.MAX_HOSTS} hosts")
+                raise InputError(f"the filter names more than {MAX_NAMED} hosts and slots")
     return tuple(terms)
 
 
@@ -96,11 +98,12 @@ def _named(hosts: Sequence[Host], terms: Sequence[Term]) -> dict[str, set[int]]:
     there = {host.name: host for host in hosts}
     named: dict[str, set[int]] = {}
     for term in terms:
+        wanted = None if term.slots is None else frozenset(term.slots)
         for name in term.hosts:
             if name not in there:
                 raise InputError(f"there is no host {_shown(name)}; hosts are {_listed(hosts)}")
             devices = frozenset(there[name].devices)
-            slots = devices if term.slots is None else frozenset(term.slots)
+            slots = devices if wanted is None else wanted
             if missing := slots - devices:
                 raise InputError(
                     f"host {name} has no slot {min(missing)}; its slots are"
@@ -112,8 +115,8 @@ def _named(hosts: Sequence[Host], terms: Sequence[Term]) -> dict[str, set[int]]:
 
 def _joins(pieces: Sequence[str], known: frozenset[str]) -> bool:
     """Whether two pieces around an @ are user and host of a known name."""
-    # A user has no ranges; so two long ranges are never multiplied with each other.
-    if len(pieces) < 2 or "[" in pieces[0]:
+    # A user has no slots and no ranges; so two long ranges never multiply.
+    if len(pieces) < 2 or not {"[", ":"}.isdisjoint(pieces[0]):
         return False
     joined = "@".join(pieces)
     if joined in known:

@@ -122,7 +122,7 @@ def _first_hosts(nodes: Sequence[Node], want: int | None, source: str) -> tuple[
         names = hostlist.fold(node.host for node in nodes)
         shown = names if len(names) <= 300 else names[:297] + "..."
         have = "1 host" if len(nodes) == 1 else f"{len(nodes)} hosts"
-        raise InputError(f"--nnodes {want}: there is only {have} ({source}): {shown}")
+        raise InputError(f"--nnodes {want}: only {have} to choose from ({source}): {shown}")
     return tuple(nodes[:want])
 
 

@@ -1,0 +1,54 @@
+"""What every test has: hosts for those that ask, and an eye on what is left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orphans
+from cluster import Cluster, brought_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def pytest_sessionstart() -> None:
+    """See `orphans`."""
+    orphans.adopt_orphans()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use the hosts: `-m "not hosts"` leaves them out."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.hosts)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Four nodes and a head. Where they cannot be had, that is an error."""
+    with brought_up(4) as hosts:
+        yield hosts
+
+
+@pytest.fixture
+def breakable(cluster: Cluster) -> Iterator[Cluster]:
+    """The hosts, for a test that breaks them: they are mended after it."""
+    yield cluster
+    cluster.restore()
+
+
+@pytest.fixture(autouse=True)
+def no_orphans(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing a test started may outlive it, and a host that was broken has to be mended."""
+    hosts = request.getfixturevalue("cluster") if "cluster" in request.fixturenames else None
+    oracle = orphans.Oracle.now(hosts)
+    yield
+    complaints = hosts.broken() if hosts else []
+    if hosts and complaints:
+        hosts.restore()
+    complaints += [f"left behind: {process}" for process in oracle.survivors()]
+    oracle.clean()
+    if complaints:
+        pytest.fail("\n".join(complaints), pytrace=False)

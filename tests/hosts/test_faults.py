@@ -1,0 +1,158 @@
+"""Whoever dies, the rest goes down: after each test no process of the job is on any host.
+
+The orphan oracle looks after every test; these tests look at once as well, because the oracle's
+patience would hide a slow end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from cluster import Cluster
+from jobs import Running, agents, of_the_job, workers
+
+
+def hold(cluster: Cluster, *words: str, options: tuple[str, ...] = ()) -> Running:
+    """A job of 8 workers on four hosts that runs until something happens."""
+    from jobs import WORKER
+
+    hostfile = cluster.hostfile(slots=2)
+    job = Running(cluster, ["--hostfile", hostfile, *options, WORKER, "hold", *words])
+    job.up(8)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+)
+def test_signals_at_the_runner_end_everything(cluster: Cluster, number: int, status: int) -> None:
+    job = hold(cluster, "daemons")
+    job.signal(number)
+    assert job.wait() == status, job.stderr
+    assert of_the_job(cluster) == []
+    assert f"stopped by {signal.Signals(number).name}" in job.stderr
+
+
+def test_workers_that_ignore_term_are_killed_after_one_shared_grace(cluster: Cluster) -> None:
+    job = hold(cluster, "ignore-term", "daemons", options=("--grace", "1"))
+    started = time.monotonic()
+    job.signal(signal.SIGTERM)
+    assert job.wait() == 143
+    assert of_the_job(cluster) == []
+    assert time.monotonic() - started < 8  # one grace after another would be 16 s and more
+
+
+def test_a_second_sigint_ends_at_once(cluster: Cluster) -> None:
+    job = hold(cluster, "ignore-term", options=("--grace", "3600"))
+    job.signal(signal.SIGINT)
+    time.sleep(0.5)  # two wishes, not one key press that reached the whole group
+    job.signal(signal.SIGINT)
+    assert job.wait() == 130
+    assert of_the_job(cluster) == []
+
+
+def test_usr1_goes_to_every_worker_and_ends_nothing(cluster: Cluster) -> None:
+    job = hold(cluster)
+    job.signal(signal.SIGUSR1)
+    assert sorted(job.until(r"usr1 (\d)", 8)) == [str(rank) for rank in range(8)]
+    job.signal(signal.SIGTERM)
+    assert job.wait() == 143
+
+
+def victim_worker(job: Running) -> int:
+    return workers(job.cluster, "node02")[0].outer_pid
+
+
+def victim_agent(job: Running) -> int:
+    return agents(job.cluster, "node02")[1].outer_pid
+
+
+def victim_agents_guard(job: Running) -> int:
+    return agents(job.cluster, "node02")[0].outer_pid
+
+
+def victim_runner(job: Running) -> int:
+    return job.cluster.outer_pid(job.process)
+
+
+def victim_runners_core(job: Running) -> int:
+    runner = job.cluster.process(job.process)
+    found = [each for each in job.cluster.processes("head") if each.ppid == runner.pid]
+    assert len(found) == 1
+    return found[0].outer_pid
+
+
+def victim_sshd_session(job: Running) -> int:
+    guard, _ = agents(job.cluster, "node02")
+    by_pid = {each.pid: each for each in job.cluster.processes("node02")}
+    session = by_pid[guard.ppid]
+    assert "sshd" in session.cmdline
+    return session.outer_pid
+
+
+@pytest.mark.parametrize("words", [(), ("daemons", "ignore-term")], ids=["plain", "stubborn"])
+@pytest.mark.parametrize(
+    ("victim", "status", "cause"),
+    [
+        (victim_worker, 137, "on node02 failed first: died of signal 9 (SIGKILL)"),
+        (victim_agent, 125, "host node02 was lost"),
+        (victim_agents_guard, 125, "host node02 was lost"),
+        (victim_sshd_session, 125, "host node02 was lost"),
+        (victim_runner, None, ""),
+        (victim_runners_core, 125, "killed by SIGKILL"),
+    ],
+)
+def test_sigkill_of_any_one_process(
+    cluster: Cluster,
+    victim: Callable[[Running], int],
+    status: int | None,
+    cause: str,
+    words: tuple[str, ...],
+) -> None:
+    job = hold(cluster, *words, options=("--grace", "1"))
+    os.kill(victim(job), signal.SIGKILL)
+    ended = job.wait()
+    assert ended == status or (status is None and ended != 0), job.stderr
+    assert cause in job.stderr
+    deadline = time.monotonic() + 6
+    while of_the_job(cluster) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert of_the_job(cluster) == []
+
+
+def test_an_agent_told_to_stop_ends_the_job_everywhere(cluster: Cluster) -> None:
+    job = hold(cluster, "daemons")
+    os.kill(agents(cluster, "node03")[0].outer_pid, signal.SIGTERM)
+    assert job.wait() == 143, job.stderr
+    assert of_the_job(cluster) == []
+
+
+def test_two_jobs_of_one_user_never_meet(cluster: Cluster) -> None:
+    one, other = hold(cluster, "daemons"), hold(cluster, "daemons")
+    one.signal(signal.SIGINT)
+    assert one.wait() == 130
+    other.signal(signal.SIGUSR1)
+    other.until(r"usr1 \d", 8)
+    assert len([each for each in cluster.processes() if each.argv[:1] == ("sleep",)]) >= 24
+    other.signal(signal.SIGTERM)
+    assert other.wait() == 143
+
+
+def test_a_lost_node_is_noticed_and_ends_its_own_workers(breakable: Cluster) -> None:
+    job = hold(breakable, "daemons", options=("--heartbeat-timeout", "1", "--grace", "1"))
+    breakable.partition("node02")
+    cut = time.monotonic()
+    assert job.wait() == 125, job.stderr
+    assert time.monotonic() - cut < 10
+    assert "host node02 was lost" in job.stderr
+    assert "no word from its agent for 1 s" in job.stderr
+    deadline = time.monotonic() + 10
+    while of_the_job(breakable) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert of_the_job(breakable) == []

@@ -1,0 +1,97 @@
+"""Jobs as tests run them: started on the hosts, watched line by line, faulted, waited for."""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from subprocess import Popen
+from typing import IO
+
+from cluster import BIN, Cluster
+from testbed.processes import Process
+
+TESTS = Path(__file__).parent
+WORKER = TESTS / "payloads" / "worker.py"
+EXAMPLES = TESTS.parent / "examples"
+PATIENCE = 40.0  # seconds until a test gives up on an event; a busy machine needs a few
+
+
+class Running:
+    """A madrun that runs on the head."""
+
+    def __init__(self, cluster: Cluster, args: Sequence[str | os.PathLike[str]]) -> None:
+        self.cluster = cluster
+        self.process: Popen[str] = cluster.popen("head", [BIN / "madrun", *args])
+        self.stdout = self.stderr = ""
+        self._selector = selectors.DefaultSelector()
+        for name in ("stdout", "stderr"):
+            stream: IO[str] = getattr(self.process, name)
+            os.set_blocking(stream.fileno(), False)
+            self._selector.register(stream.fileno(), selectors.EVENT_READ, name)
+
+    def until(self, pattern: str, count: int = 1) -> list[str]:
+        """Read until a pattern was seen so often on stdout or stderr; the matches."""
+        deadline = time.monotonic() + PATIENCE
+        while len(found := re.findall(pattern, self.stdout + self.stderr)) < count:
+            if not self._read(deadline):
+                raise AssertionError(
+                    f"{pattern!r} was seen {len(found)} times, not {count}:\n"
+                    f"{self.stdout}\n{self.stderr}"
+                )
+        return found
+
+    def up(self, workers: int) -> None:
+        """Wait until so many workers are up."""
+        self.until(r"up \d+", workers)
+
+    def wait(self) -> int:
+        """Read to the end; the exit status."""
+        deadline = time.monotonic() + PATIENCE
+        while self._read(deadline):
+            pass
+        return self.process.wait(PATIENCE)
+
+    def signal(self, number: int) -> None:
+        """A signal to the process that the user's shell started."""
+        self.cluster.signal(self.process, number)
+
+    def _read(self, deadline: float) -> bool:
+        """Take what comes next; False at the end of both streams or of our patience."""
+        if not self._selector.get_map() or time.monotonic() > deadline:
+            return False
+        for key, _ in self._selector.select(max(0.0, deadline - time.monotonic())):
+            data = os.read(key.fd, 65536)
+            if not data:
+                self._selector.unregister(key.fd)
+            text = data.decode(errors="replace")
+            setattr(self, key.data, getattr(self, key.data) + text)
+        return True
+
+
+def agents(cluster: Cluster, host: str) -> tuple[Process, Process]:
+    """Guard and core of the agent on a host."""
+    found = [each for each in cluster.processes(host) if "madrun.agent" in each.argv]
+    guards = [each for each in found if each.ppid not in {other.pid for other in found}]
+    assert len(found) == 2, found
+    guard = guards[0]
+    core = next(each for each in found if each is not guard)
+    return guard, core
+
+
+def workers(cluster: Cluster, host: str) -> list[Process]:
+    """The workers that run worker.py on a host."""
+    return [each for each in cluster.processes(host) if str(WORKER) in each.argv]
+
+
+def of_the_job(cluster: Cluster) -> list[Process]:
+    """Every process of a job on any host: agents, workers, their daemons, the runner."""
+    marks = ("madrun", str(WORKER), "sleep")
+    return [
+        each
+        for each in cluster.processes()
+        if any(mark in word for word in each.argv for mark in marks)
+    ]
