@@ -19,6 +19,7 @@ from madrun.wire.messages import Dropped, Exited, Message, Output, OutputTaken, 
 
 _KILL_ALLOWANCE = 10.0  # seconds an agent may need beyond the grace: kill, look, flush
 _CONSOLE_LIMIT = 3.0
+_LEAVING_LIMIT = 2.0  # seconds for agents that have nothing left to do
 
 
 class Link(Protocol):
@@ -67,6 +68,7 @@ class Job:
         self._to_ours: Callable[[int, float], float] = lambda _node_rank, at: at
         self._launch_timer: Timer | None = None
         self._end_timer: Timer | None = None
+        self._leaving_timer: Timer | None = None
 
     def run(
         self,
@@ -76,6 +78,7 @@ class Job:
     ) -> Verdict:
         """Until the job is over; ``to_ours`` brings a node's clock to ours."""
         self._link, self._remote = link, remote
+        self._life.agents_leave = remote is not None
         self._to_ours = to_ours or self._to_ours
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.on_signal(number, self.stop)
@@ -157,6 +160,8 @@ class Job:
         if life.phase is Phase.ENDING and self._end_timer is None:
             limit = life.spec.grace + _KILL_ALLOWANCE
             self._end_timer = self._loop.call_later(limit, self._ending_is_late)
+        if life.leaving and self._leaving_timer is None:
+            self._leaving_timer = self._loop.call_later(_LEAVING_LIMIT, self._ending_is_late)
         if life.phase is Phase.OVER:
             self._loop.stop()
 

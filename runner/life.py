@@ -57,7 +57,13 @@ class NodeState(enum.Enum):
     REACHES_MASTER = "reaches the master"
     STARTED = "runs"
     FINISHED = "has finished"
+    LEFT = "has left"
     LOST = "is lost"
+
+
+# The agents that answer and still have something to end; those that have nothing left.
+_ALIVE = {NodeState.GREETED, NodeState.ABLE, NodeState.REACHES_MASTER, NodeState.STARTED}
+_DONE = {NodeState.FINISHED, NodeState.LEFT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,7 @@ class Life:
 
     spec: JobSpec
     version: str
+    agents_leave: bool = True  # a backend tells when each agent's process has ended
     phase: Phase = Phase.CONNECTING
     problems: list[Problem] = field(default_factory=list)
     losses: list[Problem] = field(default_factory=list)
@@ -140,7 +147,7 @@ class Life:
     def unable(self, node_rank: int, reason: str, now: float, status: int = 125) -> list[Action]:
         """A node cannot take part: nobody starts, once every node's answer is known."""
         node = self._nodes[node_rank]
-        if node.state in (NodeState.FINISHED, NodeState.LOST):
+        if node.state in (NodeState.FINISHED, NodeState.LEFT, NodeState.LOST):
             return []
         node.state = NodeState.LOST
         problem = Problem(node_rank, reason, status, now)
@@ -151,7 +158,11 @@ class Life:
         return [*self._end_all(f"{self.host(node_rank)} is lost"), *self._check_over()]
 
     def gone(self, node_rank: int, reason: str, now: float) -> list[Action]:
-        """An agent's process, or the way to it, ended; silently fine after Finished."""
+        """An agent's process, or the way to it, ended; as it should after Finished."""
+        node = self._nodes[node_rank]
+        if node.state is NodeState.FINISHED:
+            node.state = NodeState.LEFT
+            return self._check_over()
         return self.unable(node_rank, reason, now)
 
     # ---- what the agents tell
@@ -199,7 +210,7 @@ class Life:
     def give_up(self) -> None:
         """Agents that should have finished long ago have not: nobody waits for them any more."""
         for node in self._nodes:
-            if node.state is not NodeState.FINISHED:
+            if node.state not in _DONE:
                 node.state = NodeState.LOST
         self.phase = Phase.OVER
 
@@ -222,7 +233,14 @@ class Life:
     def unfinished(self) -> list[str]:
         """The hosts from which no Finished has come, lost ones included."""
         nodes = enumerate(self._nodes)
-        return [self.host(rank) for rank, node in nodes if node.state is not NodeState.FINISHED]
+        return [self.host(rank) for rank, node in nodes if node.state not in _DONE]
+
+    @property
+    def leaving(self) -> bool:
+        """True while nothing runs any more and agents' own processes are about to end."""
+        return self.phase is not Phase.OVER and not any(
+            node.state in _ALIVE for node in self._nodes
+        )
 
     # ---- steps
 
@@ -328,15 +346,14 @@ class Life:
         if self.phase is Phase.OVER or grace >= self._grace:
             return []
         self.phase, self._grace = Phase.ENDING, grace
-        spoken_to = (NodeState.GREETED, NodeState.ABLE, NodeState.REACHES_MASTER, NodeState.STARTED)
         return [
             Tell(rank, End(grace, reason))
             for rank, node in enumerate(self._nodes)
-            if node.state in spoken_to
+            if node.state in _ALIVE
         ]
 
     def _check_over(self) -> list[Action]:
-        waiting = {NodeState.GREETED, NodeState.ABLE, NodeState.REACHES_MASTER, NodeState.STARTED}
+        waiting = {*_ALIVE, NodeState.FINISHED} if self.agents_leave else _ALIVE
         if not any(node.state in waiting for node in self._nodes):
             self.phase = Phase.OVER
         return []

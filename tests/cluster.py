@@ -266,6 +266,16 @@ class Cluster:
             if cluster.hosts[name].cut or any(name in pair for pair in cluster.drops):
                 self.heal(name)
 
+    @contextlib.contextmanager
+    def login_shell(self, text: str) -> Iterator[None]:
+        """Let the shells of logins in the hosts run this first, for a while."""
+        before = self.shrc.read_text()
+        self.shrc.write_text(before + text)
+        try:
+            yield
+        finally:
+            self.shrc.write_text(before)
+
     # -- files -------------------------------------------------------------------------------
 
     def hostfile(self, slots: int = 2, hosts: Sequence[str] | None = None) -> Path:

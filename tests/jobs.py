@@ -53,7 +53,11 @@ class Running:
         deadline = time.monotonic() + PATIENCE
         while self._read(deadline):
             pass
-        return self.process.wait(PATIENCE)
+        status = self.process.wait(PATIENCE)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        return status
 
     def signal(self, number: int) -> None:
         """A signal to the process that the user's shell started."""
@@ -89,9 +93,5 @@ def workers(cluster: Cluster, host: str) -> list[Process]:
 
 def of_the_job(cluster: Cluster) -> list[Process]:
     """Every process of a job on any host: agents, workers, their daemons, the runner."""
-    marks = ("madrun", str(WORKER), "sleep")
-    return [
-        each
-        for each in cluster.processes()
-        if any(mark in word for word in each.argv for mark in marks)
-    ]
+    marks = {"madrun.agent", str(BIN / "madrun"), str(WORKER), "sleep"}
+    return [each for each in cluster.processes() if each.state != "Z" and marks & {*each.argv}]

@@ -102,9 +102,12 @@ def test_the_users_modules_never_reach_the_agent(cluster: Cluster) -> None:
         (folder / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
     (folder / "mine.py").write_text("value = 42\n")
     (folder / "train.py").write_text("import mine; print('value', mine.value)\n")
-    done = cluster.madrun(
-        *("--hosts", "node01,node02", "train.py"), cwd=folder, env={"PYTHONPATH": str(folder)}
-    )
+    with cluster.login_shell(f"export PYTHONPATH={folder}\n"):
+        done = cluster.madrun("--hosts", "node01,node02", "train.py", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("value 42") == 2
+    exported = f"PYTHONPATH={folder}"
+    done = cluster.madrun("--hosts", "node01,head", "--export", exported, "train.py", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("value 42") == 2
 

@@ -156,7 +156,7 @@ def test_too_few_gpus_on_one_host(cluster: Cluster) -> None:
         "printf '00000000:17:00.0\\n00000000:18:00.0\\n'\n"
     )
     smi.chmod(0o755)
-    with replaced(cluster.shrc, f"PATH={folder}:$PATH\n"):
+    with cluster.login_shell(f"PATH={folder}:$PATH\n"):
         done = cluster.madrun("--hosts", "node[01-02]:2", "--no-python", "true")
         assert done.returncode == 125
         assert reasons(done.stderr) == {
