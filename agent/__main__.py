@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from madrun.wire.guard import run_guarded
 
 
-def main() -> int:
-    """The command; returns its exit status."""
-    return run_guarded(_core, "madagent")
+def main() -> NoReturn:
+    """The command; does not return."""
+    run_guarded(_core, "madagent")
 
 
 def _core(guard_fd: int) -> int:
@@ -29,4 +30,4 @@ def _core(guard_fd: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

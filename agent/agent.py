@@ -17,7 +17,7 @@ from functools import partial
 from madrun.agent.master import MasterPort
 from madrun.agent.output import Outflow, Stream
 from madrun.agent.readiness import Ready, make_ready, worker_environment
-from madrun.agent.tree import Ending, reaped
+from madrun.agent.tree import Ending, load_psutil, reaped
 from madrun.agent.worker import Worker
 from madrun.launchers.registry import planner
 from madrun.wire.errors import MadrunError
@@ -44,6 +44,7 @@ from madrun.wire.messages import (
 _FLUSH_LIMIT = 3.0  # seconds for a slow console at the end
 _BYE_LIMIT = 5.0
 _TRY_LIMIT = 5.0
+_QUIET = 0.5  # seconds after the start: then nobody waits for us, and short jobs are over
 _PROBE_STACK = 256 * 1024
 
 
@@ -194,14 +195,14 @@ class Agent:
                     self._spec.log_dir,
                     cores,
                 )
-            except (OSError, MadrunError) as error:
+            except (OSError, ValueError, MadrunError) as error:
                 self._could_not_start(process.rank, error)
                 return
             self._workers[worker.pid] = worker
             for stream in worker.streams:
                 self._loop.watch(stream.fd, partial(self._read, stream))
         self._send(Started(tuple(self._workers)))
-        import psutil  # noqa: F401  # needed to end the job: loaded now, while nobody waits
+        self._loop.call_later(_QUIET, load_psutil)
 
     def _could_not_start(self, rank: int, error: Exception) -> None:
         status = error.exit_status if isinstance(error, MadrunError) else 126

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import sys
 import time
@@ -100,7 +99,7 @@ def job_of(values: dict[str, Any]) -> tuple[JobSpec, int]:
     values["bind_cores"] = values["bind_cores"] or bool(values["core_list"])
     values["master_port"] = values["master_port"] or (_DEFAULT_PORT if several else 0)
     spec = JobSpec(
-        job_id=time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3),
+        job_id=time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex(),
         world=world,
         argv=(values.pop("program"), *values.pop("args")),
         mode=mode,

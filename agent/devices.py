@@ -6,8 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from madrun.agent.spawn import find_program
 from madrun.launchers.environment import CUDA_MASK, HIP_MASK, ROCR_MASK
 from madrun.launchers.plan import AMD, NONE, NVIDIA, NodeFacts
+from madrun.wire.errors import ProgramError
 
 _NVIDIA_SMI_LIMIT = 20.0  # seconds: a driver that has lost a GPU can hang
 
@@ -32,21 +34,17 @@ def inventory(root: str = "/") -> Inventory:
 def node_facts(found: Inventory, environ: Mapping[str, str], cores: int) -> NodeFacts:
     """The devices that a mask in the environment leaves, with the mask's own order and names.
 
-    A mask is an ordered list of opaque tokens (numbers, UUIDs, MIG ids). HIP counts what ROCR
-    leaves, so under a ROCR mask alone the devices are called 0..k-1.
+    A mask is an ordered list of opaque tokens (numbers, UUIDs, MIG ids). HIP reads its own mask,
+    else CUDA's, and counts what ROCR's leaves.
     """
-    if found.vendor == AMD:
-        for name in (HIP_MASK, CUDA_MASK):
-            if name in environ:
-                mask = tokens(environ[name])
-                return NodeFacts(AMD, len(mask), mask, False, cores)
-        if ROCR_MASK in environ:
-            mask = tokens(environ[ROCR_MASK])
-            return NodeFacts(AMD, len(mask), mask, True, cores)
-    elif CUDA_MASK in environ:
-        mask = tokens(environ[CUDA_MASK])
-        return NodeFacts(found.vendor, len(mask), mask, False, cores)
-    return NodeFacts(found.vendor, len(found.bus_ids), None, False, cores)
+    names = (HIP_MASK, CUDA_MASK) if found.vendor == AMD else (CUDA_MASK,)
+    rocr = environ.get(ROCR_MASK, "") if found.vendor == AMD else ""
+    for name in names:
+        if name in environ:
+            mask = tokens(environ[name])
+            return NodeFacts(found.vendor, len(mask), mask, rocr, cores)
+    count = len(tokens(rocr)) if rocr else len(found.bus_ids)
+    return NodeFacts(found.vendor, count, None, rocr, cores)
 
 
 def tokens(mask: str) -> tuple[str, ...]:
@@ -91,10 +89,9 @@ def _device_node(root: str, folder: str) -> str:
 
 def _ask_nvidia_smi() -> tuple[str, ...]:
     """For drivers without /proc/driver/nvidia (WSL, some virtual machines)."""
-    import shutil
-
-    program = shutil.which("nvidia-smi")
-    if program is None:
+    try:
+        program = find_program("nvidia-smi", os.environ, "/")
+    except ProgramError:
         return ()
     import subprocess
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 import socket
 
 from madrun.wire.errors import ClusterError
@@ -40,7 +40,7 @@ def _listen(port: int) -> socket.socket:
 def _listen_anywhere() -> socket.socket:
     for _ in range(_ATTEMPTS):
         try:
-            return _bound(random.randint(_LOW, _HIGH))
+            return _bound(_LOW + int.from_bytes(os.urandom(2), "big") % (_HIGH - _LOW))
         except OSError:
             continue
     raise ClusterError(f"no free port between {_LOW} and {_HIGH} for the master")

@@ -51,19 +51,18 @@ class Outflow:
 
     def _flow(self) -> None:
         while self._waiting and self._room > 0:
-            for rank in list(self._waiting):
-                self._send_one(rank)
-                if self._room <= 0:
-                    break
+            # The rank that has waited longest; served, it goes to the end of the line.
+            self._send_one(next(iter(self._waiting)))
 
     def _send_one(self, rank: int) -> None:
-        queue = self._waiting[rank]
+        queue = self._waiting.pop(rank)
         output = queue.popleft()
         self._room -= len(output.data)
         self._size[rank] -= len(output.data)
         self._send(output)
-        if not queue:
-            del self._waiting[rank]
+        if queue:
+            self._waiting[rank] = queue
+        else:
             lines = self._dropped.pop(rank, 0)
             if lines:
                 self._send(Dropped(rank, lines))

@@ -53,8 +53,11 @@ def spawn(
 
     ``streams`` are descriptors for its stdin, stdout and stderr; ``cores`` the CPUs it may use
     (empty: as we may). Call it from the main thread: the parent-death signal follows the thread.
-    Raises OSError naming the program where it could not be executed.
+    Raises OSError naming the program that could not be executed, or the folder that could not be
+    entered, and ValueError for a value with a NUL byte.
     """
+    if "\0" in "".join((*argv, *env, *env.values())):
+        raise ValueError("a NUL byte in an argument or in the environment")
     error_read, error_write = os.pipe2(os.O_CLOEXEC)
     agent = os.getpid()
     pid = os.fork()
@@ -62,7 +65,8 @@ def spawn(
         try:
             _become(path, argv, env, workdir, (*streams, error_write), cores, agent)
         except OSError as error:
-            os.write(3, struct.pack("i", error.errno or errno.EIO))
+            at_folder = error.filename == workdir
+            os.write(3, struct.pack("i?", error.errno or errno.EIO, at_folder))
         finally:
             os._exit(127)
     os.close(error_write)
@@ -70,8 +74,8 @@ def spawn(
         report = pipe.read()
     if report:
         os.waitpid(pid, 0)
-        (number,) = struct.unpack("i", report[:4])
-        raise OSError(number, os.strerror(number), path)
+        number, at_folder = struct.unpack("i?", report[: struct.calcsize("i?")])
+        raise OSError(number, os.strerror(number), workdir if at_folder else path)
     return pid
 
 

@@ -32,6 +32,11 @@ def signal_descendants(number: int) -> None:
             continue  # gone meanwhile, or a setuid program that is not ours to signal
 
 
+def load_psutil() -> None:
+    """Have psutil at hand when the end comes; its import takes 20 ms."""
+    import psutil  # noqa: F401
+
+
 class Ending:
     """TERM to all at once, one grace for all together, KILL, and then a look whether any lives.
 
@@ -49,7 +54,7 @@ class Ending:
         """Start; called again, only a shorter grace changes anything."""
         if self.over or self._killing:
             return
-        if grace <= 0:
+        if grace <= 0 or not has_children():
             self._kill()
         elif self._timer is None:
             signal_descendants(signal.SIGTERM)

@@ -29,18 +29,23 @@ class Worker:
         self.plan = plan
         self.status: int | None = None
         path = find_program(plan.argv[0], env, plan.cwd)
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        pipes = [open_pipe(), open_pipe()]
-        ends = [write for _, write in pipes]
-        self.streams = tuple(
-            Stream(read, plan.rank, number, outflow, _log_path(log_dir, plan.rank, number))
-            for number, (read, _) in zip((STDOUT, STDERR), pipes, strict=True)
-        )
+        ends = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
+        opened: list[Stream] = []
         try:
-            self.pid = spawn(path, plan.argv, env, plan.cwd, (nothing, *ends), cores)  # type: ignore[arg-type]
+            for number in (STDOUT, STDERR):
+                read, write = open_pipe()
+                ends.append(write)
+                log_path = _log_path(log_dir, plan.rank, number)
+                opened.append(Stream(read, plan.rank, number, outflow, log_path))
+            self.pid = spawn(path, plan.argv, env, plan.cwd, (ends[0], ends[1], ends[2]), cores)
+        except BaseException:
+            for stream in opened:
+                stream.close()
+            raise
         finally:
-            for fd in (nothing, *ends):
+            for fd in ends:
                 os.close(fd)
+        self.streams = (opened[0], opened[1])
 
     def __repr__(self) -> str:
         state = "running" if self.status is None else exit_words(self.status)

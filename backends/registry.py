@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from madrun.backends.base import Backend, Launch, Listener
-from madrun.backends.own_machine import is_own
 from madrun.wire.errors import InputError
 from madrun.wire.hostfile import Host
+
+if TYPE_CHECKING:
+    # Not needed, and so not loaded, for a job on this machine.
+    from madrun.backends.base import Backend, Launch, Listener
 
 LOCAL = "local"
 HERE = (LOCAL, "ssh")
@@ -27,12 +30,12 @@ def choose(name: str, hosts: Sequence[Host], local: bool) -> str:
     if name not in ("auto", *NAMES):
         raise InputError(f"unknown backend {name!r}; known are auto, {', '.join(HERE)}")
     if name == LOCAL:
-        others = [host.name for host in hosts if not local and not is_own(host)]
+        others = [host.name for host in hosts if not local and not _is_own(host)]
         if others:
             raise InputError(f"--backend local: {others[0]} is another machine")
     if name != "auto":
         return name
-    return LOCAL if local or (len(hosts) == 1 and is_own(hosts[0])) else "ssh"
+    return LOCAL if local or (len(hosts) == 1 and _is_own(hosts[0])) else "ssh"
 
 
 def make(name: str, launch: Launch, listener: Listener) -> Backend:
@@ -42,3 +45,9 @@ def make(name: str, launch: Launch, listener: Listener) -> Backend:
     from madrun.backends.ssh import SshBackend
 
     return SshBackend(launch, listener)
+
+
+def _is_own(host: Host) -> bool:
+    from madrun.backends.own_machine import is_own
+
+    return is_own(host)

@@ -66,7 +66,7 @@ def device_tokens(slots: Sequence[int], facts: NodeFacts) -> tuple[str, ...]:
     """
     if facts.mask == ():
         return ("",) * len(slots)
-    if facts.mask is None or facts.renumbered:
+    if facts.mask is None:
         return tuple(str(slot) for slot in slots)
     beyond = [slot for slot in slots if slot >= len(facts.mask)]
     if beyond:
@@ -79,14 +79,18 @@ def device_tokens(slots: Sequence[int], facts: NodeFacts) -> tuple[str, ...]:
 def device_environment(
     slots: Sequence[int], local_rank: int, binding: str, facts: NodeFacts
 ) -> dict[str, str]:
-    """Exactly one variable of the node's vendor; NVIDIA's where the vendor is not known.
+    """The variable of the node's vendor, NVIDIA's where it is not known; on AMD also the ROCR
+    mask that was there, because HIP counts what that one leaves.
 
     ``binding`` "node": every worker sees all the job's devices of its node and picks its own by
     LOCAL_RANK; "worker": it sees only its own, as device 0.
     """
     tokens = device_tokens(slots, facts)
     shown = tokens if binding == "node" else (tokens[local_rank],)
-    return {HIP_MASK if facts.vendor == AMD else CUDA_MASK: ",".join(filter(None, shown))}
+    mask = ",".join(filter(None, shown))
+    if facts.vendor != AMD:
+        return {CUDA_MASK: mask}
+    return {HIP_MASK: mask, **({ROCR_MASK: facts.rocr} if facts.rocr else {})}
 
 
 def thread_environment(

@@ -12,15 +12,15 @@ class NodeFacts:
     """What a launcher has to know of the node itself; the defaults serve a dry run.
 
     ``devices`` is how many devices the node shows us, ``mask`` the tokens of a visible-devices
-    variable that was already there (None: no mask), in its order. ``renumbered`` is true where a
-    lower layer (ROCR_VISIBLE_DEVICES) has applied the mask already, so that the devices left are
-    called 0..k-1. ``cores`` is how many CPU cores the node may use (0: not known).
+    variable that was already there (None: no mask), in its order. ``rocr`` is the mask of AMD's
+    lower layer, which stays in force: what it leaves is called 0..k-1, and HIP's mask counts that.
+    ``cores`` is how many CPU cores the node may use (0: not known).
     """
 
     vendor: str = NONE
     devices: int = 0
     mask: tuple[str, ...] | None = None
-    renumbered: bool = False
+    rocr: str = ""
     cores: int = 0
 
 

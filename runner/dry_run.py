@@ -8,8 +8,8 @@ from typing import Any
 
 from madrun.launchers.plan import NodeFacts, NodePlan
 from madrun.launchers.registry import planner
-from madrun.runner.launch import launch_of
 from madrun.runner.plan import Plan
+from madrun.runner.remote import launch_of
 from madrun.wire import world_info
 
 # Known only once the job has started; the lengths are the real ones.

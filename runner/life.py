@@ -53,7 +53,7 @@ class NodeState(enum.Enum):
     EXPECTED = "has not been reached"
     KNOWN = "was reached, but its agent does not answer"
     GREETED = "has not checked in"
-    ABLE = "is able"
+    ABLE = "has not said whether it reaches the master"
     REACHES_MASTER = "reaches the master"
     STARTED = "runs"
     FINISHED = "has finished"
@@ -98,6 +98,7 @@ class Problem:
 @dataclass(slots=True)
 class _Node:
     state: NodeState = NodeState.EXPECTED
+    greeted: bool = False
     check_in: CheckIn | None = None
     addresses: tuple[str, ...] = ()
     master: str = ""
@@ -177,13 +178,13 @@ class Life:
                 return self._checked_in(node_rank, message, now)
             case MasterTried() if node.state is NodeState.ABLE:
                 return self._tried(node_rank, message, now)
-            case Started():
+            case Started() if node.state in (NodeState.ABLE, NodeState.REACHES_MASTER):
                 return self._started(node_rank)
-            case Exited():
+            case Exited() if node.state in _ALIVE:
                 return self._exited(node_rank, message, at)
-            case Interrupted(number):
+            case Interrupted(number) if node.state in _ALIVE:
                 return self.stop(number, now)
-            case Finished(left):
+            case Finished(left) if node.state in _ALIVE:
                 return self._finished(node_rank, left)
         return []
 
@@ -231,9 +232,9 @@ class Life:
         return [self.host(rank) for rank, node in nodes if not self._answered(node)]
 
     def unfinished(self) -> list[str]:
-        """The hosts from which no Finished has come, lost ones included."""
+        """The hosts whose agent took part and has not said Finished, lost ones included."""
         nodes = enumerate(self._nodes)
-        return [self.host(rank) for rank, node in nodes if node.state not in _DONE]
+        return [self.host(r) for r, node in nodes if node.greeted and node.state not in _DONE]
 
     @property
     def leaving(self) -> bool:
@@ -253,6 +254,7 @@ class Life:
 
     def _greeted(self, node_rank: int) -> list[Action]:
         self._nodes[node_rank].state = NodeState.GREETED
+        self._nodes[node_rank].greeted = True
         if self.phase is not Phase.CONNECTING:
             return [Tell(node_rank, End(0.0, "the job is ending"))]
         return [Tell(node_rank, Begin(self.spec))]

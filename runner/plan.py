@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -89,7 +88,7 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
     backend = choose(backend_name, resources.hosts, local=resources.local)
     exported = _exported(request, environ, cwd)
     spec = JobSpec(
-        job_id=time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3),
+        job_id=time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex(),
         world=resources.world,
         argv=request.argv,
         mode=request.mode,

@@ -7,7 +7,6 @@ not exactly those of its message raises WireError; nothing else ever comes out o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import msgpack
@@ -62,19 +61,25 @@ def _plain(value: Any) -> Any:
 
 
 def _names(kind: type) -> list[str]:
-    return [entry.name for entry in fields(kind)]
+    return [name for name in kind.__annotations__ if not name.startswith("_")]
+
+
+def _annotation(kind: type, name: str) -> str:
+    """The annotation of a field as it is written; NamedTuple wraps it in a ForwardRef."""
+    annotation = kind.__annotations__[name]
+    return str(getattr(annotation, "__forward_arg__", annotation))
 
 
 def _build(kind: type, content: Any) -> Any:
     if not isinstance(content, dict) or set(content) != set(_names(kind)):
         raise WireError(f"the fields of a {kind.__name__} message are not the known ones")
     values = {}
-    for entry in fields(kind):
-        read = _READERS[str(entry.type)]
+    for name in _names(kind):
+        read = _READERS[_annotation(kind, name)]
         try:
-            values[entry.name] = read(content[entry.name])
+            values[name] = read(content[name])
         except (TypeError, InputError) as error:
-            raise WireError(f"{kind.__name__}.{entry.name}: {error}") from None
+            raise WireError(f"{kind.__name__}.{name}: {error}") from None
     return kind(**values)
 
 

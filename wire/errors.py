@@ -4,7 +4,9 @@ MadrunError          125  madrun itself failed
   InputError           2  bad option, hostfile, filter or file; nothing was contacted
   WireError          125  a message that no madrun of this version sends
   ClusterError       125  a host could not be reached, an agent is missing or lost
-  ProgramNotExecutable 126, ProgramNotFound 127  as in a shell
+  ProgramError             the user's program cannot be started
+    ProgramNotExecutable 126  it is there
+    ProgramNotFound    127
 """
 
 from __future__ import annotations
@@ -32,13 +34,17 @@ class ClusterError(MadrunError):
     """A host, its agent, or the way to it failed."""
 
 
-class ProgramNotExecutable(MadrunError):
+class ProgramError(MadrunError):
+    """The user's program cannot be started."""
+
+
+class ProgramNotExecutable(ProgramError):
     """The program is there but cannot be executed."""
 
     exit_status = 126
 
 
-class ProgramNotFound(MadrunError):
+class ProgramNotFound(ProgramError):
     """The program is not there."""
 
     exit_status = 127

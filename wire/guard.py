@@ -9,12 +9,15 @@ neither root nor cgroups.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
+from madrun.wire.exits import exit_words
 from madrun.wire.kernel import become_subreaper, children, command_of, kill_children
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -23,11 +26,12 @@ _SWEEP_LIMIT = 5.0  # seconds to wait for killed processes: one may be stuck in 
 _STOPPED_LIMIT = 5.0  # seconds a core may stay stopped while its workers run on
 
 
-def run_guarded(core: Callable[[int], int], name: str) -> int:
-    """Run ``core(guard_fd)`` in a child process under a guard; returns the exit status.
+def run_guarded(core: Callable[[int], int], name: str) -> NoReturn:
+    """Run ``core(guard_fd)`` in a child process under a guard, and exit with its status.
 
     Call it before threads, sockets or large imports exist. ``guard_fd`` becomes readable (at its
-    end) in the core when the guard has gone. In the child this function does not return.
+    end) in the core when the guard has gone. Neither process returns from here: an interpreter's
+    own farewell would only take time.
     """
     waited = (signal.SIGCHLD, *FORWARDED)
     guard_end, core_end = os.pipe2(os.O_CLOEXEC)
@@ -39,7 +43,7 @@ def run_guarded(core: Callable[[int], int], name: str) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
         _run_core(core, guard_end)
     os.close(guard_end)
-    return _Guard(pid, name).watch(set(waited))
+    _exit(_Guard(pid, name).watch(set(waited)))
 
 
 def _run_core(core: Callable[[int], int], guard_fd: int) -> None:
@@ -51,12 +55,14 @@ def _run_core(core: Callable[[int], int], guard_fd: int) -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except OSError:
-            pass  # whoever read it has gone
-        os._exit(status)
+        _exit(status)
+
+
+def _exit(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # whoever read it has gone
+            stream.flush()
+    os._exit(status)
 
 
 class _Guard:
@@ -127,7 +133,7 @@ class _Guard:
         if -status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             return 128 - status  # before the core had its handlers
         sys.stderr.write(
-            f"{self._name}: killed by {signal.Signals(-status).name}; "
+            f"{self._name}: {exit_words(status)}; "
             "everything it had started on this machine was ended\n"
         )
         return 125

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from madrun.wire.errors import InputError
 from madrun.wire.world import World
+
+_RANKS = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_OUTPUTS = "allowed are all, first, none, or ranks as 0,3-5"
 
 # How the program is run: by the Python interpreter, as a module, or as it is.
 PYTHON, MODULE, EXEC = "python", "module", "exec"
@@ -58,12 +62,11 @@ def shown_ranks(output: str, world_size: int) -> frozenset[int]:
         return frozenset(named[output])
     ranks: set[int] = set()
     for item in output.split(","):
-        low, dash, high = item.partition("-")
-        if not low.isdecimal() or (dash and not high.isdecimal()):
-            raise InputError(
-                f"--output {output!r}: allowed are all, first, none, or ranks as 0,3-5"
-            )
-        ranks.update(range(int(low), min(int(high) if dash else int(low), world_size) + 1))
-        if not int(low) <= int(high or low) < world_size:
+        found = _RANKS.fullmatch(item)
+        if found is None:
+            raise InputError(f"--output {output[:80]!r}: {_OUTPUTS}")
+        low, high = int(found[1]), int(found[2] or found[1])
+        if not low <= high < world_size:
             raise InputError(f"--output {output!r}: the ranks of this job are 0-{world_size - 1}")
+        ranks.update(range(low, high + 1))
     return frozenset(ranks)

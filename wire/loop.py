@@ -6,10 +6,12 @@ asyncio because importing asyncio costs as much as everything else a start needs
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import selectors
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -47,6 +49,8 @@ class Loop:
         self._saved_handlers: dict[int, Any] = {}
         self._saved_wakeup: int | None = None
         self._stopped = False
+        self._closed = False
+        self._closing = threading.Lock()  # a late post must not write to somebody else's descriptor
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakeups)
 
@@ -65,14 +69,11 @@ class Loop:
         return timer
 
     def post(self, callback: Callback) -> None:
-        """Call back soon. The one method that other threads may call."""
+        """Call back soon. The one method that other threads may call; after close() a no-op."""
         self._posted.append(callback)
-        try:
-            os.write(self._wake_write, b"\0")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups: one of them will do
-        except OSError:
-            pass  # the loop was closed: nobody is left to call back
+        with self._closing, contextlib.suppress(BlockingIOError):  # full of wake-ups: one will do
+            if not self._closed:
+                os.write(self._wake_write, b"\0")
 
     def on_signal(self, number: int, callback: Callable[[int], None]) -> None:
         """Call back on this loop for each arrival of a signal; until ``close()``."""
@@ -100,8 +101,10 @@ class Loop:
         for number, handler in self._saved_handlers.items():
             signal.signal(number, handler)
         self._selector.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        with self._closing:
+            self._closed = True
+            os.close(self._wake_read)
+            os.close(self._wake_write)
 
     def _turn(self) -> bool:
         """Everything that is due now; False once somebody has called ``stop()``."""
@@ -110,7 +113,8 @@ class Loop:
         self._run_timers()
         ready = [] if self._stopped else self._selector.select(self._patience())
         for key, _events in ready:
-            if not self._stopped:
+            # What was unwatched meanwhile, or watched anew for another, is not called.
+            if not self._stopped and self._selector.get_map().get(key.fd) is key:
                 key.data()
         return not self._stopped
 
@@ -130,18 +134,19 @@ class Loop:
             return
 
     def _run_signals(self) -> None:
-        while self._signals:
+        while self._signals and not self._stopped:
             number = self._signals.popleft()
             self._on_signal[number](number)
 
     def _run_posted(self) -> None:
         # Only those posted until now: a callback that posts itself must not starve the poll.
         for _ in range(len(self._posted)):
-            self._posted.popleft()()
+            if not self._stopped:
+                self._posted.popleft()()
 
     def _run_timers(self) -> None:
         now = time.monotonic()
-        while self._timers and self._timers[0].when <= now:
+        while self._timers and self._timers[0].when <= now and not self._stopped:
             callback = heapq.heappop(self._timers).callback
             if callback is not None:
                 callback()

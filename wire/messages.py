@@ -1,4 +1,7 @@
-"""What runner and agents say to each other, one frozen dataclass per message.
+"""What runner and agents say to each other, one named tuple per message.
+
+Named tuples, because every start of madrun pays for them: a frozen dataclass takes seven times as
+long to make (0.8 ms each).
 
 Up (agent to runner): Hello, CheckIn, MasterTried, Started, Exited, Output, Dropped, Interrupted,
 Finished.
@@ -9,15 +12,14 @@ Times named ``at`` or ``sent`` are monotonic seconds of the node that sends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from madrun.wire.jobspec import JobSpec
 
 STDOUT, STDERR = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(NamedTuple):
     """The first word of an agent over the channel."""
 
     node_rank: int
@@ -25,8 +27,7 @@ class Hello:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class CheckIn:
+class CheckIn(NamedTuple):
     """Able to run, or why not: ``problem`` is empty or a sentence, ``status`` its exit status.
 
     ``port`` is the master port that node 0 holds (0 elsewhere); ``devices`` counts what is
@@ -40,23 +41,20 @@ class CheckIn:
     port: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MasterTried:
+class MasterTried(NamedTuple):
     """The first of the tried master addresses that could be reached; empty: none, and why."""
 
     address: str
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """The workers run; their process ids, by local rank."""
 
     pids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(NamedTuple):
     """A worker's end: ``status`` as Popen.returncode has it (-9 = died of signal 9).
 
     ``ended`` is true where the agent had told the worker to stop before it went.
@@ -74,8 +72,7 @@ class Exited:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """Bytes that a worker wrote to stream 1 (stdout) or 2 (stderr)."""
 
     rank: int
@@ -83,80 +80,69 @@ class Output:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(NamedTuple):
     """What the console could not take of one rank: how many lines were left out."""
 
     rank: int
     lines: int
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(NamedTuple):
     """The agent was told by a signal to stop: the job is to end everywhere."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """Nothing of the job runs on the node any more, but for the processes named in ``left``."""
 
     left: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(NamedTuple):
     """The job spec: check whether this node can run it."""
 
     spec: JobSpec
 
 
-@dataclass(frozen=True, slots=True)
-class TryMaster:
+class TryMaster(NamedTuple):
     """Try to reach the master at these addresses, in this order."""
 
     addresses: tuple[str, ...]
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
+class Go(NamedTuple):
     """Everybody is able: start the workers."""
 
     master_addr: str
     master_port: int
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """End the workers: TERM, ``grace`` seconds in all, KILL. A shorter grace may follow."""
 
     grace: float
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(NamedTuple):
     """Send this signal to every worker; nothing ends because of it."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class OutputTaken:
+class OutputTaken(NamedTuple):
     """The console took this many bytes: as many more may be sent."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bye:
+class Bye(NamedTuple):
     """The runner has heard ``Finished``: the agent may go."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(NamedTuple):
     """A sign of life; ``echo`` is the ``sent`` of the last beat heard from the other side."""
 
     sent: float

@@ -19,6 +19,8 @@ def first_reachable(addresses: Sequence[str], port: int, limit: float) -> tuple[
         try:
             with socket.create_connection((address, port), timeout=max(share, 0.1)):
                 return address, ""
+        except UnicodeError:
+            problems.append(f"{address}:{port}: not a host name")
         except OSError as error:
             problems.append(f"{address}:{port}: {error.strerror or error}")
     return "", "; ".join(problems) or "it has no address"

@@ -40,10 +40,11 @@ def report_failure(ends: Sequence[WorkerEnd], started_at: float) -> str:
         f"madrun: rank {exited.rank} on {first.host} failed first: {words}",
         f"    pid {exited.pid}{device}, at {when}, {first.at - started_at:.1f} s after the start",
     ]
-    tail = exited.tail.decode(errors="replace").splitlines()[-_TAIL_LINES:]
-    if tail:
+    tail = exited.tail.decode(errors="replace").rstrip().split("\n")[-_TAIL_LINES:]
+    if any(tail):
         lines.append("    its last lines:")
-        lines += [f"      {line.rpartition(chr(13))[2]}" for line in tail]
+        # Of a line drawn several times over, the last state counts.
+        lines += [f"      {line.rstrip(chr(13)).rpartition(chr(13))[2]}" for line in tail]
     if exited.log:
         lines.append(f"    all of its output: {first.host}:{exited.log}")
     if exited.note and not exited.note.startswith("not started"):

@@ -84,8 +84,8 @@ def test_what_is_not_chosen_yet_is_not_there() -> None:
         ((1, 0), NodeFacts(NVIDIA, 2, UUIDS), (UUIDS[1], UUIDS[0])),
         ((0, 1), NodeFacts(NVIDIA, 2, MIG), MIG),
         ((0, 1), NodeFacts(AMD, 2, ("6", "7")), ("6", "7")),
-        ((0, 1), NodeFacts(AMD, 2, ("6", "7"), renumbered=True), ("0", "1")),
-        ((1,), NodeFacts(AMD, 2, ("GPU-a", "GPU-b"), renumbered=True), ("1",)),
+        ((0, 1), NodeFacts(AMD, 2, rocr="6,7"), ("0", "1")),
+        ((1,), NodeFacts(AMD, 2, rocr="GPU-a,GPU-b"), ("1",)),
         ((0, 1), NodeFacts(NVIDIA, 0, ()), ("", "")),
     ],
 )

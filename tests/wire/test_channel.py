@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import zmq
-from programs import PATIENCE
 from zmq.utils import z85
 
 from madrun.wire.agent_channel import AgentChannel
@@ -30,6 +29,7 @@ from madrun.wire.messages import (
 )
 from madrun.wire.runner_channel import RunnerChannel
 from madrun.wire.world import Node, World
+from programs import PATIENCE
 
 HELLO = Hello(0, "here", 1)
 SILENCE = 0.3  # seconds in which nothing must happen

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 
 import pytest
-from programs import PATIENCE, line, program
 
 from madrun.wire.console import LineAssembler
+from programs import PATIENCE, line, program
 
 MIB = 1024 * 1024
 
@@ -204,5 +203,4 @@ console.close(20)
     with program(HEAD + script, stderr=-1) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == b"ready\n"
-        assert select.select([process.stdout], [], [], PATIENCE)[0]
         assert len(line(process)) == 500000 + len("[a:0] ")

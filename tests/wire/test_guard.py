@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+
 from programs import PATIENCE, line, program, status_of, wait_gone, wait_stopped, words
 
 HEAD = """
@@ -80,7 +81,7 @@ def test_a_killed_core_is_told_of() -> None:
     core = "os.kill(os.getpid(), signal.SIGKILL)"
     with program(guarded(core), stderr=-1) as process:
         _out, said = process.communicate(timeout=PATIENCE)
-    assert b"madtest: killed by SIGKILL" in said
+    assert b"madtest: died of signal 9 (SIGKILL); " in said
 
 
 def test_the_core_sees_that_its_guard_is_gone() -> None:
@@ -101,8 +102,7 @@ say("gone", os.read(guard_fd, 1) == b"")
 
 def test_no_child_of_the_core_keeps_the_guards_pipe() -> None:
     core = """
-links = "import os; print(sorted(os.readlink(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd') if int(fd) > 2))"
-subprocess.run([sys.executable, "-c", links])
+subprocess.run(["sh", "-c", "cd /proc/self/fd; for fd in [3-9] [1-9]?; do readlink $fd; done"])
 return 0
 """
     with program(guarded(core)) as process:

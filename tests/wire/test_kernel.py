@@ -9,10 +9,10 @@ import sys
 import threading
 
 import pytest
-from programs import PATIENCE, line, program, wait_gone, words
 
 from madrun.wire import kernel
 from madrun.wire.kernel import children, command_of
+from programs import PATIENCE, line, program, wait_gone, words
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 

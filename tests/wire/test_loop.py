@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -57,11 +58,11 @@ def test_every_post_of_every_thread_arrives_in_its_order(loop: Loop) -> None:
 
     def post_many(name: int) -> None:
         for count in range(500):
-            loop.post(lambda count=count: seen.append((name, count)))  # type: ignore[misc]
-        loop.post(lambda: done(name))
+            loop.post(partial(seen.append, (name, count)))
+        loop.post(partial(done, name))
 
-    def done(_name: int) -> None:
-        ended.append(_name)
+    def done(name: int) -> None:
+        ended.append(name)
         if len(ended) == 3:
             loop.stop()
 
@@ -79,7 +80,7 @@ def test_every_post_of_every_thread_arrives_in_its_order(loop: Loop) -> None:
 def test_more_posts_than_a_pipe_holds(loop: Loop) -> None:
     seen: list[int] = []
     for number in range(70_000):
-        loop.post(lambda number=number: seen.append(number))  # type: ignore[misc]
+        loop.post(partial(seen.append, number))
     loop.post(loop.stop)
     loop.run()
     assert len(seen) == 70_000
@@ -143,6 +144,7 @@ def test_unwatched_means_forgotten_at_once(loop: Loop, pipe: tuple[int, int]) ->
 
     def forget_the_other(fd: int) -> None:
         called.append(fd)
+        os.read(fd, 1)
         for each in watched - {fd}:
             loop.unwatch(each)
         watched.intersection_update({fd})
@@ -150,7 +152,7 @@ def test_unwatched_means_forgotten_at_once(loop: Loop, pipe: tuple[int, int]) ->
 
     for read, write in (pipe, other):
         os.write(write, b"x")
-        loop.watch(read, lambda read=read: (forget_the_other(read), os.read(read, 1), None)[2])  # type: ignore[misc]
+        loop.watch(read, partial(forget_the_other, read))
     loop.run()
     for fd in other:
         os.close(fd)

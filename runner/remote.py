@@ -1,0 +1,52 @@
+"""The way to other machines: channel and backend. A job on this machine never loads it."""
+
+from __future__ import annotations
+
+import os
+
+from madrun.backends.base import Launch, SshOptions, runs_isolated
+from madrun.backends.registry import make
+from madrun.runner.job import Job
+from madrun.runner.plan import Plan
+from madrun.runner.verdict import Verdict
+from madrun.wire import world_info
+from madrun.wire.loop import Loop
+
+
+def run_remote(loop: Loop, job: Job, plan: Plan) -> Verdict:
+    """Start agents through the plan's backend and run the job to its end."""
+    from madrun.wire.runner_channel import RunnerChannel
+
+    timeout = plan.spec.heartbeat_timeout
+    channel = RunnerChannel(
+        loop.post, job.receive, lambda node_rank: job.silent(node_rank, timeout), timeout
+    )
+    backend = make(plan.backend, launch_of(plan, channel.ports, channel.public_key), job)
+    backend.start()
+    try:
+        return job.run(channel, channel, lambda rank, at: channel.clock_of(rank).to_ours(at))
+    finally:
+        channel.close()
+        backend.close()
+
+
+def launch_of(plan: Plan, ports: tuple[int, int], runner_key: str) -> Launch:
+    """What the backend needs to know."""
+    request = plan.request
+    return Launch(
+        hosts=plan.resources.hosts,
+        python=plan.spec.python,
+        isolated=not request.remote_python and runs_isolated(os.environ),
+        ports=ports,
+        runner_key=runner_key,
+        world_info=world_info.encode(plan.spec.world),
+        patience=request.launch_timeout,
+        ssh=SshOptions(
+            user=request.ssh_user,
+            port=request.ssh_port,
+            key=request.ssh_key,
+            accept_new=request.ssh_accept_new,
+            connect_timeout=request.connect_timeout,
+            fan_out=request.fan_out,
+        ),
+    )

@@ -1,0 +1,60 @@
+"""The agent's place, as a runner's command line gives it."""
+
+from __future__ import annotations
+
+import pytest
+
+from madrun.agent.join import Place, parse_place
+from madrun.backends.base import Launch
+from madrun.wire import world_info
+from madrun.wire.errors import InputError
+from madrun.wire.hostfile import Host
+from madrun.wire.world import Node, World
+
+WORLD = world_info.encode(World((Node("a", (0,)), Node("b", (1, 0)))))
+KEY = "ab" * 32
+GOOD = {
+    "--runner": "10.0.0.1,fd00::1",
+    "--ports": "4000,4001",
+    "--runner-key": KEY,
+    "--node-rank": "1",
+    "--patience": "60",
+    "--world-info": WORLD,
+}
+PLACE = Place(("10.0.0.1", "fd00::1"), (4000, 4001), KEY, 1, 60.0)
+
+
+def argv_of(values: dict[str, str]) -> list[str]:
+    return [word for pair in values.items() for word in pair]
+
+
+def test_a_place() -> None:
+    assert parse_place(argv_of(GOOD)) == PLACE
+
+
+def test_large_world_info_comes_another_way() -> None:
+    assert parse_place(argv_of(GOOD)[:-2]) == PLACE
+
+
+def test_what_backends_write_is_what_agents_read() -> None:
+    hosts = (Host("a", (0,)), Host("b", (1, 0)))
+    launch = Launch(hosts, "/usr/bin/python3", True, (4000, 4001), KEY, WORLD, 60.0)
+    command = launch.command(1, ["10.0.0.1", "fd00::1"])
+    assert command[:4] == ["/usr/bin/python3", "-I", "-m", "madrun.agent"]
+    assert parse_place(command[4:]) == PLACE
+
+
+@pytest.mark.parametrize("name", [each for each in GOOD if each != "--world-info"])
+def test_every_option_is_needed(name: str) -> None:
+    with pytest.raises(InputError, match="not a command line of a madrun runner"):
+        parse_place(argv_of({key: value for key, value in GOOD.items() if key != name}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("--ports", "1"), ("--ports", "1,2,3"), ("--ports", "a,b"), ("--node-rank", "x"),
+     ("--patience", ""), ("--world-info", "e30="), ("--world-info", "!")],
+)  # fmt: skip
+def test_what_is_wrong(name: str, value: str) -> None:
+    with pytest.raises(InputError):
+        parse_place(argv_of(GOOD | {name: value}))

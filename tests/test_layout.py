@@ -1,0 +1,149 @@
+"""The ladder of packages, what an import may cost, and how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("agent", "backends", "launchers", "runner", "wire")
+ARROWS = {
+    "runner": {"backends", "launchers", "wire"},
+    "agent": {"launchers", "wire"},
+    "backends": {"wire"},
+    "launchers": {"wire"},
+    "wire": set[str](),
+}
+# backends/local.py runs the agent in-process, so that a one-node job costs one interpreter.
+EXCEPTIONS = {("madrun.backends.local", "agent")}
+FILES = [path for name in PACKAGES for path in sorted((ROOT / name).glob("*.py"))]
+TOO_LONG = 400  # lines; a file is read in one sitting
+# Where these may be imported when the module is: by those that use them.
+SSH = {"madrun.backends.ssh", "madrun.backends.ssh_login", "madrun.backends.ssh_tunnel"}
+HEAVY = {
+    "paramiko": SSH,
+    "logging": SSH,
+    "asyncio": set[str](),
+    "psutil": set[str](),
+    "torch": set[str](),
+    "zmq": {"madrun.wire.agent_channel", "madrun.wire.runner_channel", "madrun.wire.zap"},
+}
+
+
+def module_name(path: Path) -> str:
+    return f"madrun.{path.parent.name}.{path.stem}"
+
+
+def imports(tree: ast.AST, top_only: bool = False) -> Iterator[str]:
+    """The names of the modules that a file imports; ``from a import b`` is also ``a.b``."""
+    nodes = ast.iter_child_nodes(tree) if top_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_folders_and_packages_are_the_same() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    folders = dict(
+        line.split(" = ") for line in config["options"]["package_dir"].strip().splitlines()
+    )
+    assert folders == {"madrun": "src/madrun"} | {f"madrun.{name}": name for name in PACKAGES}
+    assert set(config["options"]["packages"].split()) == set(folders)
+    for name in PACKAGES:
+        link = ROOT / "src/madrun" / name
+        assert link.is_symlink(), f"{link} makes a checkout work uninstalled"
+        assert link.resolve() == ROOT / name
+        assert (ROOT / name / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_arrow_points_upwards(path: Path) -> None:
+    own = path.parent.name
+    for name in imports(parsed(path)):
+        top, _, rest = name.partition(".")
+        assert top not in PACKAGES, f"{name} is madrun.{name}"
+        package = rest.partition(".")[0]
+        if top == "madrun" and package in PACKAGES and package != own:
+            allowed = package in ARROWS[own] or (module_name(path), package) in EXCEPTIONS
+            assert allowed, f"{own} imports {name}"
+
+
+def test_no_circles() -> None:
+    known = {module_name(path): path for path in FILES}
+    graph = {
+        name: {each for each in imports(parsed(path)) if each in known and each != name}
+        for name, path in known.items()
+    }
+    while graph:
+        ready = {name for name, needs in graph.items() if not needs & graph.keys()}
+        assert ready, f"a circle among {sorted(graph)}"
+        graph = {name: needs for name, needs in graph.items() if name not in ready}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_heavy_imports_stay_with_those_who_use_them(path: Path) -> None:
+    for name in imports(parsed(path), top_only=True):
+        top = name.partition(".")[0]
+        assert module_name(path) in HEAVY.get(top, {module_name(path)}), f"{name} at the top"
+
+
+def test_no_file_is_too_long() -> None:
+    every = [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in every}
+    assert {path: length for path, length in lengths.items() if length > TOO_LONG} == {}
+
+
+def imported_by(*command: str) -> set[str]:
+    """Every module that a Python command imports, from ``-X importtime``."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command],
+        capture_output=True, text=True, timeout=60, check=True, env=env,
+    )  # fmt: skip
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+SLOW = {"zmq", "paramiko", "psutil", "asyncio", "logging", "cryptography", "email", "http",
+        "multiprocessing", "unittest", "urllib.request", "importlib.metadata", "msgpack",
+        "ssl", "xml"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "slow"),
+    [
+        (("-m", "madrun.runner", "--version"), SLOW),
+        (
+            ("-c", "import madrun.wire.guard"),
+            SLOW | {"click", "socket", "dataclasses", "subprocess"},
+        ),
+        (("-c", "import madrun.agent.join"), SLOW - {"zmq", "msgpack"} | {"click"}),
+        (("-c", "import madrun.backends.local"), SLOW | {"click"}),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else "",
+)
+def test_a_start_costs_little(command: tuple[str, ...], slow: set[str]) -> None:
+    assert imported_by(*command) & slow == set()
+
+
+def test_to_import_a_package_is_to_do_nothing() -> None:
+    for name in PACKAGES:
+        body = parsed(ROOT / name / "__init__.py").body
+        assert all(isinstance(node, ast.Expr) for node in body), f"{name}/__init__.py: a docstring"
