@@ -237,5 +237,6 @@ class Agent:
         if self._phase is Phase.FINISHED:
             return
         self._phase = Phase.FINISHED
+        self._outflow.abandon()
         self._send(Finished(self._left))
         self._loop.call_later(_BYE_LIMIT, self._on_gone)

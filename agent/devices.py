@@ -38,13 +38,13 @@ def node_facts(found: Inventory, environ: Mapping[str, str], cores: int) -> Node
     else CUDA's, and counts what ROCR's leaves.
     """
     names = (HIP_MASK, CUDA_MASK) if found.vendor == AMD else (CUDA_MASK,)
-    rocr = environ.get(ROCR_MASK, "") if found.vendor == AMD else ""
+    rocr = environ.get(ROCR_MASK) if found.vendor == AMD else None
+    left = len(found.bus_ids) if rocr is None else len(tokens(rocr))
     for name in names:
         if name in environ:
             mask = tokens(environ[name])
             return NodeFacts(found.vendor, len(mask), mask, rocr, cores)
-    count = len(tokens(rocr)) if rocr else len(found.bus_ids)
-    return NodeFacts(found.vendor, count, None, rocr, cores)
+    return NodeFacts(found.vendor, left, None if left or rocr is None else (), rocr, cores)
 
 
 def tokens(mask: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 
+from madrun.wire.errors import ClusterError
 from madrun.wire.messages import STDERR, Dropped, Message, Output
 
 READ_SIZE = 64 * 1024
@@ -43,6 +44,13 @@ class Outflow:
         """The console took ``size`` bytes."""
         self._room += size
         self._flow()
+
+    def abandon(self) -> None:
+        """The console is too slow and the job is over: say what it will not get to see."""
+        for rank in {*self._waiting, *self._dropped}:
+            lines = self._dropped.pop(rank, 0)
+            lines += sum(max(1, each.data.count(b"\n")) for each in self._waiting.pop(rank, ()))
+            self._send(Dropped(rank, lines))
 
     @property
     def empty(self) -> bool:
@@ -163,7 +171,7 @@ def open_pipe() -> tuple[int, int]:
 def log_name(rank: int, stream: int) -> str:
     """The name of a rank's log file.
 
-    >>> log_name(3, STDOUT), log_name(3, STDERR)
+    >>> log_name(3, 1), log_name(3, STDERR)
     ('rank0003.out', 'rank0003.err')
     """
     return f"rank{rank:04d}.{'err' if stream == STDERR else 'out'}"
@@ -171,7 +179,10 @@ def log_name(rank: int, stream: int) -> str:
 
 def _open_log(path: str) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    return os.open(path, flags, 0o600)
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise ClusterError(f"log file {path}: {error.strerror}") from None
 
 
 def _write_all(fd: int, data: bytes) -> None:

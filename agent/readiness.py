@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from madrun.agent.devices import inventory, node_facts
 from madrun.agent.inherited import inherited
@@ -40,12 +40,16 @@ def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Rea
     _check_programs(spec, node_rank, facts, base)
     if spec.log_dir:
         _make_log_dir(spec.log_dir)
-    cores: tuple[tuple[int, ...], ...] = ()
-    if spec.bind_cores:
-        from madrun.agent.binding import worker_cores
+    if not spec.bind_cores:
+        return Ready(facts, base, ())
+    from madrun.agent.binding import worker_cores
 
+    try:
         cores = worker_cores(spec, node_rank, facts, found.bus_ids, allowed)
-    return Ready(facts, base, cores)
+    except InputError as error:
+        raise ClusterError(f"cores: {error}") from None
+    usable = len({core for share in cores for core in share})
+    return Ready(replace(facts, cores=usable), base, cores)
 
 
 def worker_environment(

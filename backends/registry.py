@@ -38,10 +38,15 @@ def choose(name: str, hosts: Sequence[Host], local: bool) -> str:
     return LOCAL if local or (len(hosts) == 1 and _is_own(hosts[0])) else "ssh"
 
 
-def make(name: str, launch: Launch, listener: Listener) -> Backend:
-    """The backend that carries out a launch; raises InputError for one that is yet to come."""
-    if name != "ssh":
+def check_is_here(name: str) -> None:
+    """Raises InputError for a backend that is known but yet to come."""
+    if name not in HERE:
         raise InputError(f"--backend {name} is not in this version; there are {', '.join(HERE)}")
+
+
+def make(name: str, launch: Launch, listener: Listener) -> Backend:
+    """The backend that carries out a launch."""
+    check_is_here(name)
     from madrun.backends.ssh import SshBackend
 
     return SshBackend(launch, listener)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from madrun.backends.ssh_login import Logins
 
 _READ = 4096
+_CLOSE_LIMIT = 1.0  # seconds for all connections together
 
 
 class SshBackend:
@@ -47,9 +49,14 @@ class SshBackend:
             clients, own = self._clients, self._own
         for agent in own:
             agent.close()
+        transports = [client.get_transport() for client in clients]
         for client in clients:
             client.close()
-        if self._logins is not None:
+        if self._logins is not None and self._logins.jumped:
+            # What goes through a jump host has to be closed before it.
+            deadline = time.monotonic() + _CLOSE_LIMIT
+            for transport in filter(None, transports):
+                transport.join(max(0.0, deadline - time.monotonic()))
             self._logins.close()
 
     def _run(self, node_rank: int) -> None:
@@ -110,10 +117,7 @@ class SshBackend:
         if not isinstance(transport.sock, socket.socket):
             from madrun.backends.ssh_tunnel import tunnel
 
-            ports = (
-                tunnel(transport, self._launch.ports[0]),
-                tunnel(transport, self._launch.ports[1]),
-            )
+            ports = tunnel(transport, self._launch.ports)
             return ["127.0.0.1"], ports, [address]
         here = transport.sock.getsockname()[0]
         there = transport.sock.getpeername()[0]

@@ -68,6 +68,11 @@ class Logins:
         """A logged-in client; raises ClusterError with the reason."""
         return self._connect(self.target(host.address, host.user, host.port))
 
+    @property
+    def jumped(self) -> bool:
+        """True where any host was reached through another one."""
+        return bool(self._jumps)
+
     def close(self) -> None:
         """Let go of the jump hosts."""
         for client in self._jumps.values():

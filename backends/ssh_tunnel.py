@@ -18,16 +18,22 @@ if TYPE_CHECKING:
 _PIECE = 64 * 1024
 
 
-def tunnel(transport: paramiko.Transport, port: int) -> int:
-    """A port on the host's loopback that leads to ``port`` here; raises SSHException if refused."""
+def tunnel(transport: paramiko.Transport, ports: tuple[int, int]) -> tuple[int, int]:
+    """Ports on the host's loopback that lead to ``ports`` here; SSHException where refused.
 
-    def connected(channel: paramiko.Channel, _origin: object, _server: object) -> None:
-        sock = socket.create_connection(("127.0.0.1", port))
+    paramiko knows one handler per connection: the port that was reached tells where it leads.
+    """
+    leads_to: dict[int, int] = {}
+
+    def connected(channel: paramiko.Channel, _origin: object, server: tuple[str, int]) -> None:
+        sock = socket.create_connection(("127.0.0.1", leads_to[server[1]]))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for source, sink in ((channel, sock), (sock, channel)):
             threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
 
-    return transport.request_port_forward("127.0.0.1", 0, connected)
+    there = [transport.request_port_forward("127.0.0.1", 0, connected) for _ in ports]
+    leads_to.update(zip(there, ports, strict=True))
+    return there[0], there[1]
 
 
 def _pump(source: Any, sink: Any) -> None:

@@ -90,13 +90,11 @@ def device_environment(
     mask = ",".join(filter(None, shown))
     if facts.vendor != AMD:
         return {CUDA_MASK: mask}
-    return {HIP_MASK: mask, **({ROCR_MASK: facts.rocr} if facts.rocr else {})}
+    return {HIP_MASK: mask, **({ROCR_MASK: facts.rocr} if facts.rocr is not None else {})}
 
 
-def thread_environment(
-    spec: JobSpec, local_world_size: int, facts: NodeFacts, share: int = 0
-) -> dict[str, str]:
+def thread_environment(spec: JobSpec, local_world_size: int, facts: NodeFacts) -> dict[str, str]:
     """OMP_NUM_THREADS where the user set none: this worker's share of the node's cores."""
-    if "OMP_NUM_THREADS" in spec.env or not (share or facts.cores):
+    if "OMP_NUM_THREADS" in spec.env or not facts.cores:
         return {}
-    return {"OMP_NUM_THREADS": str(max(1, share or facts.cores // local_world_size))}
+    return {"OMP_NUM_THREADS": str(max(1, facts.cores // local_world_size))}

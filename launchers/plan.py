@@ -20,7 +20,7 @@ class NodeFacts:
     vendor: str = NONE
     devices: int = 0
     mask: tuple[str, ...] | None = None
-    rocr: str = ""
+    rocr: str | None = None
     cores: int = 0
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from madrun.runner.life import Action, Admit, Life, Phase, Tell
-from madrun.runner.progress import Progress
+from madrun.runner.progress import NAME_AFTER, Progress
 from madrun.runner.verdict import Verdict, judge
 from madrun.wire.console import Console
 from madrun.wire.hello import KeyLine
@@ -86,6 +86,7 @@ class Job:
             self._loop.on_signal(number, self._pass_on)
         self._launch_timer = self._loop.call_later(self._limits.launch, self._launch_is_late)
         self._progress.show(self._life.missing())
+        self._loop.call_later(NAME_AFTER, self._name_the_missing)
         self._loop.run()
         verdict = judge(self._life)
         if verdict.report:
@@ -101,7 +102,7 @@ class Job:
 
     def agent_failed(self, node_rank: int, reason: str) -> None:
         """See madrun.backends.base.Listener."""
-        self._post(lambda now: self._life.unable(node_rank, reason, now))
+        self._post(lambda now: self._life.lost(node_rank, reason, now))
 
     def agent_gone(self, node_rank: int, reason: str) -> None:
         """See madrun.backends.base.Listener."""
@@ -164,6 +165,10 @@ class Job:
             self._leaving_timer = self._loop.call_later(_LEAVING_LIMIT, self._ending_is_late)
         if life.phase is Phase.OVER:
             self._loop.stop()
+
+    def _name_the_missing(self) -> None:
+        if self._life.launching:
+            self._progress.show(self._life.missing())
 
     def _hasten(self) -> None:
         soon = time.monotonic() + self._limits.connect

@@ -58,11 +58,18 @@ class NodeState(enum.Enum):
     STARTED = "runs"
     FINISHED = "has finished"
     LEFT = "has left"
+    UNABLE = "is not able"
     LOST = "is lost"
 
 
 # The agents that answer and still have something to end; those that have nothing left.
-_ALIVE = {NodeState.GREETED, NodeState.ABLE, NodeState.REACHES_MASTER, NodeState.STARTED}
+_ALIVE = {
+    NodeState.GREETED,
+    NodeState.ABLE,
+    NodeState.UNABLE,
+    NodeState.REACHES_MASTER,
+    NodeState.STARTED,
+}
 _DONE = {NodeState.FINISHED, NodeState.LEFT}
 
 
@@ -141,18 +148,21 @@ class Life:
             return []
         if line.version != self.version:
             reason = f"madrun {line.version} is installed there, {self.version} here"
-            return self.unable(node_rank, reason, now)
+            return self.lost(node_rank, reason, now)
         node.state, node.addresses = NodeState.KNOWN, tuple(addresses)
         return [Admit(node_rank, line.key)]
 
-    def unable(self, node_rank: int, reason: str, now: float, status: int = 125) -> list[Action]:
-        """A node cannot take part: nobody starts, once every node's answer is known."""
+    def lost(self, node_rank: int, reason: str, now: float) -> list[Action]:
+        """A node cannot take part, or no longer does: its agent is not heard (any more)."""
         node = self._nodes[node_rank]
         if node.state in (NodeState.FINISHED, NodeState.LEFT, NodeState.LOST):
             return []
+        known = node.state is NodeState.UNABLE
         node.state = NodeState.LOST
-        problem = Problem(node_rank, reason, status, now)
-        if self.phase in (Phase.CONNECTING, Phase.TRYING):
+        if known:  # its problem is on the list already
+            return self._check_over()
+        problem = Problem(node_rank, reason, MadrunError.exit_status, now)
+        if self.launching:
             self.problems.append(problem)
             return self._go_on(now)
         self.losses.append(problem)
@@ -164,7 +174,7 @@ class Life:
         if node.state is NodeState.FINISHED:
             node.state = NodeState.LEFT
             return self._check_over()
-        return self.unable(node_rank, reason, now)
+        return self.lost(node_rank, reason, now)
 
     # ---- what the agents tell
 
@@ -182,7 +192,8 @@ class Life:
                 return self._started(node_rank)
             case Exited() if node.state in _ALIVE:
                 return self._exited(node_rank, message, at)
-            case Interrupted(number) if node.state in _ALIVE:
+            case Interrupted(number) if node.state in _ALIVE and not self.stopped_by:
+                # Only the user in front of the runner can be impatient: see stop().
                 return self.stop(number, now)
             case Finished(left) if node.state in _ALIVE:
                 return self._finished(node_rank, left)
@@ -205,7 +216,7 @@ class Life:
         for node_rank, node in enumerate(self._nodes):
             if not self._answered(node):
                 reason = f"{node.state.value} within {limit:g} s"
-                actions += self.unable(node_rank, reason, now)
+                actions += self.lost(node_rank, reason, now)
         return actions
 
     def give_up(self) -> None:
@@ -246,7 +257,7 @@ class Life:
     # ---- steps
 
     def _answered(self, node: _Node) -> bool:
-        if node.state is NodeState.LOST:
+        if node.state in (NodeState.UNABLE, NodeState.LOST):
             return True
         if self.phase is Phase.TRYING:
             return node.state is NodeState.REACHES_MASTER
@@ -262,9 +273,14 @@ class Life:
     def _checked_in(self, node_rank: int, message: CheckIn, now: float) -> list[Action]:
         node = self._nodes[node_rank]
         if message.problem:
-            actions = self.unable(node_rank, message.problem, now, message.status)
-            return [Tell(node_rank, End(0.0, "not able")), *actions]
+            return self._unable(node_rank, message.problem, message.status, now)
         node.state, node.check_in = NodeState.ABLE, message
+        return self._go_on(now)
+
+    def _unable(self, node_rank: int, reason: str, status: int, now: float) -> list[Action]:
+        """An agent says why it cannot take part: nobody starts, once everyone has answered."""
+        self._nodes[node_rank].state = NodeState.UNABLE
+        self.problems.append(Problem(node_rank, reason, status, now))
         return self._go_on(now)
 
     def _go_on(self, now: float) -> list[Action]:
@@ -305,8 +321,7 @@ class Life:
         node = self._nodes[node_rank]
         if not message.address:
             reason = f"cannot reach the master on {self.host(0)}: {message.problem}"
-            actions = self.unable(node_rank, reason, now)
-            return [Tell(node_rank, End(0.0, "not able")), *actions]
+            return self._unable(node_rank, reason, MadrunError.exit_status, now)
         node.state, node.master = NodeState.REACHES_MASTER, message.address
         return self._go_on(now)
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from madrun.backends import registry as backends
-from madrun.backends.registry import choose
 from madrun.launchers.registry import planner
 from madrun.runner import env_file, exports
 from madrun.wire.errors import InputError
@@ -85,7 +84,9 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
         nproc_per_node=request.nproc_per_node,
     )
     resources = resolve(selection, environ, _count_devices)
-    backend = choose(backend_name, resources.hosts, local=resources.local)
+    backend = backends.choose(backend_name, resources.hosts, local=resources.local)
+    if not request.dry_run:
+        backends.check_is_here(backend)
     exported = _exported(request, environ, cwd)
     spec = JobSpec(
         job_id=time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex(),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-_NAME_AFTER = 1.0  # seconds: then the missing hosts are named
+NAME_AFTER = 1.0  # seconds: then the missing hosts are named
 _SHOWN_HOSTS = 4
 
 
@@ -25,7 +25,7 @@ class Progress:
         """Draw the line anew."""
         if not self._on:
             return
-        late = time.monotonic() - self._started > _NAME_AFTER
+        late = time.monotonic() - self._started >= NAME_AFTER
         self._draw(progress_line(self._hosts, missing, late))
         self._shown = True
 

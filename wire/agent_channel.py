@@ -106,7 +106,7 @@ class AgentChannel:
         for source in handlers:
             poller.register(source, zmq.POLLIN)
         while True:
-            ready = poller.poll(int(self._lease.timeout * 100))
+            ready = poller.poll(int(self._lease.rest(time.monotonic()) * 1000) + 1)
             # Before anything queued is read: a process that was stopped must not go on.
             if self._lease.expired(time.monotonic()):
                 self._post(lambda: self._on_lost("no word from the runner"))

@@ -51,11 +51,19 @@ def _run_core(core: Callable[[int], int], guard_fd: int) -> None:
     try:
         status = core(guard_fd)
     except SystemExit as stop:
-        status = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        status = _status_of(stop)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
         _exit(status)
+
+
+def _status_of(stop: SystemExit) -> int:
+    """What Python makes of ``sys.exit(code)``."""
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    sys.stderr.write(f"{stop.code}\n")
+    return 1
 
 
 def _exit(status: int) -> NoReturn:
@@ -133,7 +141,7 @@ class _Guard:
         if -status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             return 128 - status  # before the core had its handlers
         sys.stderr.write(
-            f"{self._name}: {exit_words(status)}; "
+            f"{self._name}: its process {self._core} {exit_words(status)}; "
             "everything it had started on this machine was ended\n"
         )
         return 125

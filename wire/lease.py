@@ -30,6 +30,10 @@ class Lease:
         """The other side is probably gone: only ``rest`` seconds more, unless it speaks."""
         self._until = min(self._until, now + rest)
 
+    def rest(self, now: float) -> float:
+        """Seconds until it runs out, if nobody speaks."""
+        return max(0.0, self._until - now)
+
     def expired(self, now: float) -> bool:
         """True once the lease has run out; it stays so."""
         self._over = self._over or now > self._until

@@ -188,7 +188,7 @@ def test_only_node_0_holds_a_port(spec: Spec) -> None:
         ({"mode": EXEC, "argv": ("./train.py",)}, 126, "is not executable"),
         ({"log_dir": "/dev/null/logs"}, 125, "log directory /dev/null/logs"),
         ({"launcher": "none"}, 2, "unknown launcher"),
-        ({"bind_cores": True, "core_list": "60000"}, 2, "core 60000 may not be used here"),
+        ({"bind_cores": True, "core_list": "60000"}, 125, "core 60000 may not be used here"),
     ],
 )
 def test_not_able(spec: Spec, change: dict[str, Any], status: int, words: str) -> None:

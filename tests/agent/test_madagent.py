@@ -103,7 +103,7 @@ def test_killed_it_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("""
 import os, signal
 os.fork() or os.setsid()
-print(os.getpid(), flush=True)
+os.write(1, b"%d\\n" % os.getpid())
 signal.pause()
 """)
     with start(tmp_path, *HERE, "--grace", "0.2", "train.py") as process:

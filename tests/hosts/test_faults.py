@@ -105,7 +105,7 @@ def victim_sshd_session(job: Running) -> int:
         (victim_agents_guard, 125, "host node02 was lost"),
         (victim_sshd_session, 125, "host node02 was lost"),
         (victim_runner, None, ""),
-        (victim_runners_core, 125, "killed by SIGKILL"),
+        (victim_runners_core, 125, "died of signal 9 (SIGKILL); everything it had started"),
     ],
 )
 def test_sigkill_of_any_one_process(

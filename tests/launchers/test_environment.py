@@ -125,18 +125,17 @@ def test_device_environment(
 
 
 @pytest.mark.parametrize(
-    ("exported", "local_size", "cores", "share", "env"),
+    ("exported", "local_size", "cores", "env"),
     [
-        ({}, 4, 64, 0, {"OMP_NUM_THREADS": "16"}),
-        ({}, 3, 64, 0, {"OMP_NUM_THREADS": "21"}),
-        ({}, 8, 2, 0, {"OMP_NUM_THREADS": "1"}),
-        ({}, 8, 64, 5, {"OMP_NUM_THREADS": "5"}),
-        ({}, 8, 0, 0, {}),
-        ({"OMP_NUM_THREADS": "3"}, 4, 64, 0, {}),
+        ({}, 4, 64, {"OMP_NUM_THREADS": "16"}),
+        ({}, 3, 64, {"OMP_NUM_THREADS": "21"}),
+        ({}, 8, 2, {"OMP_NUM_THREADS": "1"}),
+        ({}, 8, 0, {}),
+        ({"OMP_NUM_THREADS": "3"}, 4, 64, {}),
     ],
 )
 def test_thread_environment(
-    exported: dict[str, str], local_size: int, cores: int, share: int, env: dict[str, str]
+    exported: dict[str, str], local_size: int, cores: int, env: dict[str, str]
 ) -> None:
     spec = dataclasses.replace(SPEC, env=exported)
-    assert thread_environment(spec, local_size, NodeFacts(cores=cores), share) == env
+    assert thread_environment(spec, local_size, NodeFacts(cores=cores)) == env

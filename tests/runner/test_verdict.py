@@ -134,7 +134,7 @@ def test_stopped_before_anybody_came_says_nothing_of_what_is_left_there() -> Non
 
 def test_a_launch_that_failed_names_each_host_and_its_reason() -> None:
     history = History(nodes=3)
-    history.life.unable(2, "auth refused", 1.0)
+    history.life.lost(2, "auth refused", 1.0)
     history.greeted(0, 1)
     history.hears(0, CheckIn("working directory /x is not there", 125))
     history.able(1)

@@ -82,9 +82,9 @@ parent = os.getpid()
 child = os.fork()
 if child == 0:
     kernel.die_with_parent({parent}, signal.SIGTERM)
-    print("alive", flush=True)
+    os.write(1, b"alive\\n")
     time.sleep(600)
-print(child, flush=True)
+os.write(1, b"%d\\n" % child)
 {wait}
 """
 
@@ -109,7 +109,8 @@ def test_what_the_kernel_refuses_is_an_error() -> None:
 
 
 def test_a_process_for_a_message() -> None:
-    with program("import sys; sys.stdin.read()", "two words") as process:
+    with program("import sys; print('up', flush=True); sys.stdin.read()") as process:
+        assert line(process) == "up"  # before, it may still be on its way through exec
         said = command_of(process.pid)
         assert said.startswith(f"pid {process.pid} (state ")
         assert f"uid {os.getuid()}" in said

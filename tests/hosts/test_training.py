@@ -1,0 +1,15 @@
+"""A real training over real hosts: PyTorch on the CPU, gloo between the nodes."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster import Cluster
+from jobs import EXAMPLES
+
+
+@pytest.mark.torch
+def test_ddp_trains_over_two_hosts(cluster: Cluster) -> None:
+    done = cluster.madrun("--hosts", "node[01-02]:1", EXAMPLES / "train_ddp.py", timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert "on 2 ranks" in done.stdout
