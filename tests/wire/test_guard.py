@@ -81,7 +81,7 @@ def test_a_killed_core_is_told_of() -> None:
     core = "os.kill(os.getpid(), signal.SIGKILL)"
     with program(guarded(core), stderr=-1) as process:
         _out, said = process.communicate(timeout=PATIENCE)
-    assert b"madtest: died of signal 9 (SIGKILL); " in said
+    assert b"died of signal 9 (SIGKILL); everything it had started" in said
 
 
 def test_the_core_sees_that_its_guard_is_gone() -> None:
