@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from madrun.agent.spawn import find_program
 from madrun.launchers.environment import CUDA_MASK, HIP_MASK, ROCR_MASK
@@ -14,8 +14,7 @@ from madrun.wire.errors import ProgramError
 _NVIDIA_SMI_LIMIT = 20.0  # seconds: a driver that has lost a GPU can hang
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(NamedTuple):
     """The node's devices before any mask: their vendor and their PCI addresses, by index."""
 
     vendor: str

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import madrun
 from madrun.agent.agent import Agent
@@ -20,8 +20,7 @@ from madrun.wire.loop import Loop
 from madrun.wire.messages import Hello
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """The agent's place in the job, as its command line gives it."""
 
     addresses: tuple[str, ...]

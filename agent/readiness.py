@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from madrun.agent.devices import inventory, node_facts
 from madrun.agent.inherited import inherited
@@ -16,8 +16,7 @@ from madrun.wire.errors import ClusterError, InputError, ProgramNotFound
 from madrun.wire.jobspec import PYTHON, JobSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """What the node brings: facts for the launcher, the workers' base environment, their cores."""
 
     facts: NodeFacts
@@ -49,7 +48,7 @@ def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Rea
     except InputError as error:
         raise ClusterError(f"cores: {error}") from None
     usable = len({core for share in cores for core in share})
-    return Ready(replace(facts, cores=usable), base, cores)
+    return Ready(facts._replace(cores=usable), base, cores)
 
 
 def worker_environment(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 NVIDIA, AMD, NONE = "nvidia", "amd", ""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeFacts(NamedTuple):
     """What a launcher has to know of the node itself; the defaults serve a dry run.
 
     ``devices`` is how many devices the node shows us, ``mask`` the tokens of a visible-devices
@@ -24,8 +23,7 @@ class NodeFacts:
     cores: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessPlan:
+class ProcessPlan(NamedTuple):
     """One process: what madrun adds to the node's environment, what it runs, and where.
 
     ``rank`` is the global rank its failure is reported under; ``device`` the token of its own
@@ -41,8 +39,7 @@ class ProcessPlan:
     device: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NodePlan:
+class NodePlan(NamedTuple):
     """The processes of one node, in the order of their local ranks."""
 
     host: str

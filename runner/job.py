@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from madrun.runner.life import Action, Admit, Life, Phase, Tell
 from madrun.runner.progress import NAME_AFTER, Progress
@@ -39,8 +38,7 @@ class RemoteLink(Link, Protocol):
         """Its silence means nothing any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Seconds: for everybody to check in, and for one connection attempt."""
 
     launch: float = 60.0

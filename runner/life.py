@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from madrun.wire.errors import MadrunError
 from madrun.wire.hello import KeyLine
@@ -73,16 +73,14 @@ _ALIVE = {
 _DONE = {NodeState.FINISHED, NodeState.LEFT}
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(NamedTuple):
     """Send a message to a node's agent."""
 
     node_rank: int
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(NamedTuple):
     """Let the agent with this key speak."""
 
     node_rank: int
@@ -92,8 +90,7 @@ class Admit:
 Action = Tell | Admit
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Why a node cannot take part, or no longer does; ``at`` in seconds of the runner's clock."""
 
     node_rank: int
@@ -102,16 +99,17 @@ class Problem:
     at: float
 
 
-@dataclass(slots=True)
 class _Node:
-    state: NodeState = NodeState.EXPECTED
-    greeted: bool = False
-    check_in: CheckIn | None = None
-    addresses: tuple[str, ...] = ()
-    master: str = ""
+    """What is known of one node."""
+
+    def __init__(self) -> None:
+        self.state = NodeState.EXPECTED
+        self.greeted = False
+        self.check_in: CheckIn | None = None
+        self.addresses: tuple[str, ...] = ()
+        self.master = ""
 
 
-@dataclass(slots=True)
 class Life:
     """One job, from the first key line to the last Finished.
 
@@ -119,23 +117,20 @@ class Life:
     of the runner's clock.
     """
 
-    spec: JobSpec
-    version: str
-    agents_leave: bool = True  # a backend tells when each agent's process has ended
-    phase: Phase = Phase.CONNECTING
-    problems: list[Problem] = field(default_factory=list)
-    losses: list[Problem] = field(default_factory=list)
-    ends: list[WorkerEnd] = field(default_factory=list)
-    left: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    stopped_by: int = 0
-    stopped_at: float = float("inf")
-    started_at: float = 0.0
-    master: tuple[str, int] = ("", 0)
-    _nodes: list[_Node] = field(default_factory=list)
-    _grace: float = float("inf")
-
-    def __post_init__(self) -> None:
-        self._nodes = [_Node() for _ in self.spec.world.nodes]
+    def __init__(self, spec: JobSpec, version: str, agents_leave: bool = True) -> None:
+        self.spec, self.version = spec, version
+        self.agents_leave = agents_leave  # a backend tells when each agent's process has ended
+        self.phase = Phase.CONNECTING
+        self.problems: list[Problem] = []
+        self.losses: list[Problem] = []
+        self.ends: list[WorkerEnd] = []
+        self.left: dict[int, tuple[str, ...]] = {}
+        self.stopped_by = 0
+        self.stopped_at = float("inf")
+        self.started_at = 0.0
+        self.master = ("", 0)
+        self._nodes = [_Node() for _ in spec.world.nodes]
+        self._grace = float("inf")
 
     # ---- what the backend tells
 

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from madrun.backends import registry as backends
 from madrun.launchers.registry import planner
@@ -18,8 +18,7 @@ from madrun.wire.resources import Resources, Selection, resolve
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A madrun command line, option by option."""
 
     argv: tuple[str, ...]
@@ -60,15 +59,13 @@ class Request:
     as_json: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """One launch, ready to be described or done."""
 
     request: Request
     resources: Resources
     backend: str
     spec: JobSpec
-    exported: dict[str, str] = field(default_factory=dict)
 
 
 def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Plan:
@@ -109,7 +106,7 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
         heartbeat_timeout=request.heartbeat_timeout,
     )
     _check(spec, request)
-    return Plan(request, resources, backend, spec, exported)
+    return Plan(request, resources, backend, spec)
 
 
 def _launcher_and_backend(request: Request) -> tuple[str, str]:

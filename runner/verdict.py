@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from madrun.runner.life import Life, Problem
 from madrun.wire.exits import FAILED, exit_status
 from madrun.wire.report import first_failure, ranks_in_words, report_failure
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The job's exit status (0-255) and the last thing it prints, empty where all went well."""
 
     status: int

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from madrun.wire import hostlist
 from madrun.wire.errors import InputError
@@ -24,8 +23,7 @@ _MAX_LISTED = 600
 _EXAMPLE = "a filter reads like node01@node[02-04]:0,2"
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """Hosts of a filter and the slots meant on each; None is all slots."""
 
     hosts: tuple[str, ...]

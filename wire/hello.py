@@ -7,13 +7,12 @@ carries it back. Text that a login shell printed before it does no harm.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _LINE = re.compile(rb"MADRUN-AGENT 1 (\d{1,7}) (\S{1,64}) ([0-9a-f]{64})[ \t\r]*\n")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyLine:
+class KeyLine(NamedTuple):
     """Who speaks: node rank, madrun version there, and CURVE public key (64 hex digits)."""
 
     node_rank: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from madrun.wire import hostlist
 from madrun.wire.errors import InputError
@@ -22,8 +22,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 _KEYS = ("slots", "devices", "port", "max_slots", "max-slots")
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(NamedTuple):
     """One machine of the hostfile; its name, as written there, is its identity.
 
     >>> host = Host("alice@fd00::1", (0, 1), 2222)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from madrun.wire.exits import exit_words
 from madrun.wire.messages import Exited
@@ -12,8 +12,7 @@ from madrun.wire.messages import Exited
 _TAIL_LINES = 12
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerEnd:
+class WorkerEnd(NamedTuple):
     """One worker's end, with its host and the time on the runner's clock (seconds)."""
 
     host: str

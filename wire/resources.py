@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from madrun.wire import filters, hostlist
 from madrun.wire.errors import InputError
@@ -20,8 +19,7 @@ LOCALHOST = "localhost"
 THIS_MACHINE = "this machine"
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """Which hosts and slots the user asked for; None or empty is not asked."""
 
     hostfile: str | None = None
@@ -32,8 +30,7 @@ class Selection:
     nproc_per_node: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(NamedTuple):
     """The World of the job, its hosts in the same order, and where they were read."""
 
     world: World
