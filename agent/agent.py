@@ -186,11 +186,15 @@ class Agent:
         )
         shown = shown_ranks(self._spec.output, self._spec.world.world_size)
         for process in plan.processes:
+            if not facts.devices:  # slots of a job on the CPU are no devices
+                process = process._replace(device="")
             cores = self._ready.cores[process.local_rank] if self._ready.cores else ()
             try:
                 worker = Worker(
                     process,
-                    worker_environment(self._ready.base_env, process.env, self._spec.env),
+                    worker_environment(
+                        self._ready.base_env, process.env, self._spec.env, process.cwd
+                    ),
                     self._outflow if process.rank in shown else None,
                     self._spec.log_dir,
                     cores,

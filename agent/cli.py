@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import madrun
-from madrun.agent.devices import inventory, node_facts
+from madrun.agent.devices import own_facts
 from madrun.agent.solo import Solo
 from madrun.launchers.registry import planner
 from madrun.wire import world_info
@@ -140,4 +140,4 @@ def _world(world_text: str, chosen: dict[str, Any]) -> World:
 
 
 def _count_devices() -> int:
-    return node_facts(inventory(), os.environ, 0).devices
+    return own_facts().devices

@@ -30,6 +30,11 @@ def inventory(root: str = "/") -> Inventory:
     return Inventory(AMD, amd) if amd else Inventory(NONE, ())
 
 
+def own_facts() -> NodeFacts:
+    """This node's devices as the environment of this process shows them."""
+    return node_facts(inventory(), os.environ, len(os.sched_getaffinity(0)))
+
+
 def node_facts(found: Inventory, environ: Mapping[str, str], cores: int) -> NodeFacts:
     """The devices that a mask in the environment leaves, with the mask's own order and names.
 

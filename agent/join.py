@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from madrun.wire.exits import FAILED
 from madrun.wire.hello import KeyLine
 from madrun.wire.loop import Loop
 from madrun.wire.messages import Hello
+from madrun.wire.signals import PASSED_ON, ending_signals
 
 
 class Place(NamedTuple):
@@ -66,9 +66,9 @@ def run_joined(argv: list[str], guard_fd: int) -> int:
     agent = Agent(loop, place.node_rank, channel.send, loop.stop, os.environ)
     _watch_end(loop, guard_fd, lambda: lost("its guard was killed"))
     _watch_end(loop, 0, lambda: lost("the runner hung up"))
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in ending_signals():
         loop.on_signal(number, agent.interrupt)
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
+    for number in PASSED_ON:
         loop.on_signal(number, agent.signal_workers)
     line = KeyLine(place.node_rank, madrun.__version__, channel.public_key)
     os.write(1, line.encode())

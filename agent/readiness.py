@@ -52,13 +52,19 @@ def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Rea
 
 
 def worker_environment(
-    base: Mapping[str, str], planned: Mapping[str, str], exported: Mapping[str, str]
+    base: Mapping[str, str],
+    planned: Mapping[str, str],
+    exported: Mapping[str, str],
+    workdir: str = "",
 ) -> dict[str, str]:
     """A worker's whole environment: the node's, then what was exported and what madrun sets.
 
-    A thread count that the node's own environment sets is the user's: ours does not replace it.
+    PWD follows the working directory, as a shell's would.
+    A thread count of the node's own environment is the user's: ours does not replace it.
     """
     env = {**base, **planned}
+    if workdir:
+        env["PWD"] = workdir
     if "OMP_NUM_THREADS" in base and "OMP_NUM_THREADS" not in exported:
         env["OMP_NUM_THREADS"] = base["OMP_NUM_THREADS"]
     return env

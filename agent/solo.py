@@ -30,7 +30,7 @@ from madrun.wire.messages import (
     OutputTaken,
 )
 from madrun.wire.report import WorkerEnd, first_failure, report_failure
-from madrun.wire.signals import is_second_wish
+from madrun.wire.signals import PASSED_ON, ending_signals, is_second_wish
 
 _CONSOLE_LIMIT = 3.0
 
@@ -54,18 +54,16 @@ class Solo:
 
     def run(self) -> int:
         """The node's part of the job, from check-in to the last look."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in ending_signals():
             self._loop.on_signal(number, self._agent.interrupt)
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
+        for number in PASSED_ON:
             self._loop.on_signal(number, self._agent.signal_workers)
         self._agent.receive(Begin(self._spec))
         self._loop.run()
         status, report = self._verdict()
         for name in self._left:
             self._console.say(f"madagent: could not be ended: {name}")
-        if report:
-            self._console.say(report)
-        self._console.close(_CONSOLE_LIMIT)
+        self._console.close(_CONSOLE_LIMIT, last_words=report)
         return status
 
     def _up(self, message: Message) -> None:
@@ -119,7 +117,8 @@ class Solo:
         first = first_failure(self._ends)
         caused = first is not None and not first.exited.ended
         if first is not None and caused and (not self._stopped or first.at < self._stopped[1]):
-            return exit_status(first.exited.status), report_failure(self._ends, self._started_at)
+            report = report_failure(self._ends, self._started_at).replace("madrun: ", "madagent: ")
+            return exit_status(first.exited.status), report
         if self._stopped:
             name = signal.Signals(self._stopped[0]).name
             return 128 + self._stopped[0], f"madagent: stopped by {name}"

@@ -9,14 +9,14 @@ import os
 from collections.abc import Callable
 
 from madrun.agent.agent import Agent
-from madrun.agent.devices import inventory, node_facts
+from madrun.agent.devices import own_facts as own_facts
 from madrun.wire.loop import Loop
 from madrun.wire.messages import Hello, Message
 
 
 def visible_devices() -> int:
     """How many devices a job on this machine may use, a mask in the environment considered."""
-    return node_facts(inventory(), os.environ, 0).devices
+    return own_facts().devices
 
 
 class LocalLink:

@@ -73,6 +73,9 @@ class SshBackend:
         except ClusterError as error:
             self._listener.agent_failed(node_rank, str(error))
             return
+        except Exception as error:  # the outermost frame of this thread: nobody else would tell
+            self._listener.agent_failed(node_rank, f"{type(error).__name__}: {error}")
+            return
         follow(
             lambda: channel.recv(_READ),
             channel.recv_exit_status,

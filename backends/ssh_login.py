@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
+import io
 import logging
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +21,7 @@ from madrun.wire.hostfile import Host
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
+_INCLUDE_DEPTH = 16  # as in ssh_config(5)
 _KEEPALIVE = 15  # seconds; the channel's own heartbeats are what notices a lost host
 
 
@@ -32,6 +36,7 @@ class Target:
     only_these_keys: bool
     proxy_jump: str
     proxy_command: str
+    accept_new: bool
     known_hosts: tuple[str, ...]
 
 
@@ -55,12 +60,14 @@ class Logins:
         keys = [options.key] if options.key else found.get("identityfile", [])
         return Target(
             hostname=found.get("hostname", name),
-            port=port or options.port or int(found.get("port", 22)),
+            port=port or options.port or _port(found.get("port", "22"), name),
             user=user or options.user or found.get("user") or _own_user(),
             keys=tuple(key for key in map(os.path.expanduser, keys) if os.path.exists(key)),
             only_these_keys=found.get("identitiesonly", "no") == "yes",
             proxy_jump="" if jump == "none" else jump,
             proxy_command="" if command == "none" else command,
+            accept_new=options.accept_new
+            or found.get("stricthostkeychecking", "").lower() in ("no", "off", "accept-new"),
             known_hosts=tuple(map(os.path.expanduser, [*system_files, *own_files])),
         )
 
@@ -85,7 +92,7 @@ class Logins:
             if os.path.exists(file):
                 client.load_system_host_keys(file)
         client.set_missing_host_key_policy(
-            _AcceptNew(target.known_hosts[-1]) if self._options.accept_new else _RefuseUnknown()
+            _AcceptNew(target.known_hosts[-1]) if target.accept_new else _RefuseUnknown()
         )
         limit = self._options.connect_timeout
         try:
@@ -113,7 +120,10 @@ class Logins:
         if target.proxy_jump:
             return self._through(target)
         if target.proxy_command:
-            return paramiko.ProxyCommand(target.proxy_command)
+            try:
+                return paramiko.ProxyCommand(target.proxy_command)
+            except (OSError, ValueError) as error:
+                raise ClusterError(f"ProxyCommand {target.proxy_command!r}: {error}") from None
         limit = self._options.connect_timeout
         try:
             sock = socket.create_connection((target.hostname, target.port), timeout=limit)
@@ -149,7 +159,8 @@ class Logins:
                 timeout=self._options.connect_timeout,
             )
         except paramiko.SSHException as error:
-            raise ClusterError(f"unreachable through {target.proxy_jump}: {error}") from None
+            why = error.args[-1] if error.args else error
+            raise ClusterError(f"unreachable through {target.proxy_jump}: {why}") from None
 
 
 class _UnknownHostKey(paramiko.SSHException):
@@ -181,12 +192,12 @@ def _reason(error: Exception, target: Target, limit: float) -> str:
     if isinstance(error, paramiko.BadHostKeyException):
         return (
             f"host key changed: it is not the one in {target.known_hosts[-1]} "
-            f"(if that is right: ssh-keygen -R {target.hostname})"
+            f"(if that is right: ssh-keygen -R '{_known_name(target)}')"
         )
     if isinstance(error, _UnknownHostKey):
         return (
             f"host key unknown ({error}); accept it with "
-            f"'ssh -p {target.port} {target.hostname}' once, or with --ssh-accept-new"
+            f"'ssh -p {target.port} {target.user}@{target.hostname}' once, or with --ssh-accept-new"
         )
     if isinstance(error, paramiko.AuthenticationException | paramiko.PasswordRequiredException):
         return f"authentication refused for user {target.user}: {error}"
@@ -194,6 +205,8 @@ def _reason(error: Exception, target: Target, limit: float) -> str:
         return f"authentication refused for user {target.user}: no key to offer (--ssh-key)"
     if isinstance(error, OSError):
         return _unreachable(error, target, limit)
+    if "banner" in str(error):
+        return f"connected to port {target.port}, but no SSH server answers within {limit:g} s"
     return f"no SSH login on port {target.port}: {str(error) or type(error).__name__}"
 
 
@@ -207,6 +220,17 @@ def _unreachable(error: Exception, target: Target, limit: float) -> str:
     return f"unreachable: {where}: {detail}"
 
 
+def _known_name(target: Target) -> str:
+    """The host's name in a known_hosts file."""
+    return target.hostname if target.port == 22 else f"[{target.hostname}]:{target.port}"
+
+
+def _port(text: str, name: str) -> int:
+    if not text.isdecimal() or not 0 < int(text[:9]) < 65536:
+        raise ClusterError(f"ssh_config: Port {text!r} of {name} is not a port")
+    return int(text)
+
+
 def _with_jump(target: Target, jump: str) -> Target:
     from dataclasses import replace
 
@@ -217,13 +241,31 @@ def _read_config() -> paramiko.SSHConfig:
     config = paramiko.SSHConfig()
     for path in ("~/.ssh/config", "/etc/ssh/ssh_config"):
         try:
-            with open(os.path.expanduser(path), encoding="utf-8", errors="replace") as file:
-                config.parse(file)
-        except FileNotFoundError:
-            continue
-        except (OSError, paramiko.SSHException) as error:
+            config.parse(io.StringIO("\n".join(config_lines(os.path.expanduser(path)))))
+        except (OSError, paramiko.SSHException, ValueError) as error:
             raise ClusterError(f"{path} cannot be read: {error}") from None
     return config
+
+
+def config_lines(path: str, depth: int = 0) -> Iterator[str]:
+    """The lines of an ssh_config with its Include files in their places, as ssh reads it.
+
+    paramiko knows no Include. What is missing is passed over, as ssh does.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        word, _, rest = line.strip().replace("=", " ", 1).partition(" ")
+        if word.lower() != "include" or depth >= _INCLUDE_DEPTH:
+            yield line
+            continue
+        for pattern in rest.split():
+            place = os.path.join(os.path.dirname(path), os.path.expanduser(pattern.strip('"')))
+            for included in sorted(glob.glob(place)):
+                yield from config_lines(included, depth + 1)
 
 
 def _own_user() -> str:

@@ -6,11 +6,13 @@ import json
 import shlex
 from typing import Any
 
+from madrun.backends.registry import HERE, LOCAL
 from madrun.launchers.plan import NodeFacts, NodePlan
 from madrun.launchers.registry import planner
 from madrun.runner.plan import Plan
 from madrun.runner.remote import launch_of
 from madrun.wire import world_info
+from madrun.wire.report import counted
 
 # Known only once the job has started; the lengths are the real ones.
 _RUNNER = "RUNNER"
@@ -31,8 +33,9 @@ def as_object(plan: Plan) -> dict[str, Any]:
     """The plan as plain data; a value that is chosen at the start is None."""
     spec = plan.spec
     address = spec.master_addr or _default_master(plan)
+    facts = _facts(plan)
     plans = [
-        planner(spec.launcher)(spec, node_rank, address, spec.master_port, NodeFacts())
+        planner(spec.launcher)(spec, node_rank, address, spec.master_port, facts)
         for node_rank in range(len(spec.world.nodes))
     ]
     return {
@@ -45,6 +48,15 @@ def as_object(plan: Plan) -> dict[str, Any]:
         "master": {"addr": address, "port": spec.master_port or None},
         "nodes": [_node(plan, node_plan) for node_plan in plans],
     }
+
+
+def _facts(plan: Plan) -> NodeFacts:
+    """This machine's devices and masks where it is the only one; others are not asked."""
+    if plan.backend != LOCAL:
+        return NodeFacts()
+    from madrun.backends.local import own_facts
+
+    return own_facts()
 
 
 def _default_master(plan: Plan) -> str:
@@ -76,21 +88,24 @@ def _node(plan: Plan, node_plan: NodePlan) -> dict[str, Any]:
 def _as_text(content: dict[str, Any]) -> str:
     port = content["master"]["port"] or "a free port, chosen at the start"
     lines = [
-        f"job {content['job_id']}: {content['world_size']} workers on "
-        f"{len(content['nodes'])} hosts, backend {content['backend']}, "
+        f"job {content['job_id']}: {counted(content['world_size'], 'worker')} on "
+        f"{counted(len(content['nodes']), 'host')}, backend {content['backend']}, "
         f"launcher {content['launcher']}",
         f"master: {content['master']['addr']}, {port}",
         f"world info: {content['world_info']}",
     ]
     for node in content["nodes"]:
         lines.append(f"node {node['node_rank']}: {node['host']}")
-        lines.append(f"  agent: {shlex.join(node['command'])}")
+        if content["backend"] != LOCAL:  # there the agent is madrun itself
+            lines.append(f"  agent: {shlex.join(node['command'])}")
         for process in node["processes"]:
             shown = " ".join(
                 f"{name}={process['env'][name]}" for name in _SHOWN_ENV if name in process["env"]
             )
             lines.append(f"  rank {process['rank']}: {shown}")
             lines.append(f"    {shlex.join(process['argv'])}    (in {process['cwd']})")
+    if content["backend"] not in HERE:
+        lines.append(f"backend {content['backend']} is not in this version: it cannot be run")
     if content["nodes"] and content["nodes"][0]["processes"]:
         names = sorted(content["nodes"][0]["processes"][0]["env"])
         lines.append(f"set or exported for each worker: {' '.join(names)}")

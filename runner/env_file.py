@@ -6,6 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from madrun.runner import exports
 from madrun.wire.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,7 +99,11 @@ def _read(path: str, role: str) -> dict[str, str]:
         raise InputError(f"{role} {path}: {getattr(error, 'strerror', None) or error}") from None
     if len(text) > MAX_BYTES:
         raise InputError(f"{role} {path}: larger than {MAX_BYTES >> 20} MiB")
-    return parse(text, path)
+    variables = parse(text, path)
+    for name in variables:
+        if reason := exports.refusal(name):
+            raise InputError(f"{role} {path}: {name} cannot be set there: {reason}")
+    return variables
 
 
 def _assignment(text: str, start: int, end: int) -> tuple[str, str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from madrun.launchers.environment import MASKS
 from madrun.wire.errors import InputError
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def refusal(name: str) -> str | None:
     """Why a variable cannot travel even where it is asked for; None where it can."""
     if name in _RANKS:
         return "madrun sets it for every worker itself"
+    if name in MASKS:
+        return "the devices are chosen by slots, under the mask that each node has of its own"
     if _matches(name, _LOGIN_SPLIT):
         return "it belongs to the login on each host, which has its own"
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -15,6 +14,7 @@ from madrun.wire.hello import KeyLine
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.loop import Loop, Timer
 from madrun.wire.messages import Dropped, Exited, Message, Output, OutputTaken, Signal
+from madrun.wire.signals import PASSED_ON, ending_signals
 
 _KILL_ALLOWANCE = 10.0  # seconds an agent may need beyond the grace: kill, look, flush
 _CONSOLE_LIMIT = 3.0
@@ -78,18 +78,16 @@ class Job:
         self._link, self._remote = link, remote
         self._life.agents_leave = remote is not None
         self._to_ours = to_ours or self._to_ours
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in ending_signals():
             self._loop.on_signal(number, self.stop)
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
+        for number in PASSED_ON:
             self._loop.on_signal(number, self._pass_on)
         self._launch_timer = self._loop.call_later(self._limits.launch, self._launch_is_late)
         self._progress.show(self._life.missing())
         self._loop.call_later(NAME_AFTER, self._name_the_missing)
         self._loop.run()
         verdict = judge(self._life)
-        if verdict.report:
-            self._console.say(verdict.report)
-        self._console.close(_CONSOLE_LIMIT)
+        self._console.close(_CONSOLE_LIMIT, last_words=verdict.report)
         return verdict
 
     # ---- Listener of the backend, from any thread

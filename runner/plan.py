@@ -122,6 +122,8 @@ def _check(spec: JobSpec, request: Request) -> None:
         from madrun.wire.core_list import parse_core_list
 
         parse_core_list(spec.core_list)
+    if not spec.argv[0]:
+        raise InputError("PROGRAM is empty")
     if request.as_json and not request.dry_run:
         raise InputError("--json goes with --dry-run")
     if request.backend_args:
@@ -142,10 +144,6 @@ def _exported(request: Request, environ: Mapping[str, str], cwd: str) -> dict[st
     defaults = exports.select(environ, (), everything=everything)
     home = environ.get("HOME", os.path.expanduser("~"))
     files = env_file.load(request.env_files, home, cwd, environ)
-    for name in files:
-        why_not = exports.refusal(name)
-        if why_not:
-            raise InputError(f"environment file: {why_not}")
     chosen = exports.asked(environ, request.exports)
     return {**defaults, **files, **chosen}
 

@@ -84,5 +84,7 @@ def _left_behind(life: Life) -> str:
         lines += [f"madrun: could not be ended on {life.host(node_rank)}: {name}" for name in names]
     if life.unfinished() and not life.problems:
         hosts = ", ".join(life.unfinished())
-        lines.append(f"madrun: no word on what is left there: {hosts}; its agent ends it by itself")
+        lines.append(
+            f"madrun: not heard of at the end: {hosts}; what runs there is ended by its own guard"
+        )
     return "\n".join(lines)

@@ -7,15 +7,18 @@ is ever under way; the agents keep or drop the rest.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from madrun.wire.messages import STDERR, STDOUT
 
 _LONGEST_LINE = 1024 * 1024  # bytes; a longer one is broken
+_NOT_SHOWN = "were not shown: the console was too slow"
 _BAR_INTERVAL = 1.0  # seconds between two states of a progress bar
 
 
@@ -76,6 +79,49 @@ def _last_state(line: bytes) -> bytes:
     return next((state for state in reversed(line.split(b"\r")) if state), b"")
 
 
+class _Writer:
+    """Writes to one descriptor on a thread of its own; nobody waits for it but ``close``."""
+
+    def __init__(self, fd: int, on_taken: Callable[[int, int], None]) -> None:
+        self._fd, self._on_taken = fd, on_taken
+        self._queue: SimpleQueue[tuple[bytes, int, int] | None] = SimpleQueue()
+        self._reader_gone = False
+        self._unwritten = b""
+        self._thread = threading.Thread(target=self._run, name=f"console-{fd}", daemon=True)
+        self._thread.start()
+
+    def put(self, data: bytes, rank: int = -1, size: int = 0) -> None:
+        """Write this; ``on_taken(rank, size)`` follows where there is a size."""
+        self._queue.put((data, rank, size))
+
+    def close(self, limit: float) -> int:
+        """Write what is queued, for at most ``limit`` seconds; how many lines were left over."""
+        self._queue.put(None)
+        self._thread.join(limit)
+        # Of what is being written, the part that a full pipe holds will be read all the same.
+        lines = self._unwritten.count(b"\n")
+        with contextlib.suppress(Empty):
+            while self._thread.is_alive():
+                item = self._queue.get_nowait()
+                lines += item[0].count(b"\n") if item else 0
+        return lines
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._unwritten, rank, size = item
+            while self._unwritten and not self._reader_gone:
+                try:
+                    written = os.write(self._fd, self._unwritten)
+                    self._unwritten = self._unwritten[written:]
+                except BlockingIOError:  # somebody else made it non-blocking
+                    select.select([], [self._fd], [])
+                except OSError:  # whoever read it has gone (| head): the job goes on without
+                    self._reader_gone = True
+            self._unwritten = b""
+            if size:
+                self._on_taken(rank, size)
+
+
 class Console:
     """Shows lines of the workers, and our own words, on stdout and stderr."""
 
@@ -89,13 +135,10 @@ class Console:
             f"[{host}:{rank}] ".encode() if prefix else b""
             for rank, host in enumerate(hosts_of_ranks)
         ]
-        self._on_taken = on_taken
         self._assemblers: dict[tuple[int, int], LineAssembler] = {}
-        self._queue: SimpleQueue[tuple[int, bytes, int, int] | None] = SimpleQueue()
-        self._closed: set[int] = set()
+        # One thread each: a stdout that nobody reads must not hold up our own words on stderr.
+        self._writers = {fd: _Writer(fd, on_taken) for fd in (STDOUT, STDERR)}
         self.dropped_lines = 0
-        self._thread = threading.Thread(target=self._write_all, name="console", daemon=True)
-        self._thread.start()
 
     def output(self, rank: int, stream: int, data: bytes) -> None:
         """Show what a worker wrote; ``on_taken(rank, size)`` follows once it is written."""
@@ -112,34 +155,25 @@ class Console:
     def dropped(self, rank: int, lines: int) -> None:
         """Say how much of a rank's output the console was too slow for."""
         self.dropped_lines += lines
-        text = f"madrun: {lines} lines of rank {rank} were not shown: the console was too slow"
-        self.say(text)
+        self.say(f"madrun: {lines} lines of rank {rank} {_NOT_SHOWN}")
 
     def say(self, text: str) -> None:
-        """Words of our own, on stderr, in order with the workers' output."""
-        self._queue.put((STDERR, text.encode(errors="surrogateescape") + b"\n", -1, 0))
+        """Words of our own, on stderr, in order with what the workers wrote there."""
+        self._writers[STDERR].put(text.encode(errors="surrogateescape") + b"\n")
 
-    def close(self, limit: float) -> None:
-        """Write what is queued, for at most ``limit`` seconds."""
+    def close(self, limit: float, last_words: str = "") -> None:
+        """Show what is queued and then the last words, waiting ``limit`` seconds a stream."""
         for rank in {rank for rank, _ in self._assemblers}:
             self.end_of(rank)
-        self._queue.put(None)
-        self._thread.join(limit)
+        lines = self._writers[STDOUT].close(limit)
+        if lines:
+            self.dropped_lines += lines
+            self.say(f"madrun: {lines} more lines {_NOT_SHOWN}")
+        if last_words:
+            self.say(last_words)
+        self.dropped_lines += self._writers[STDERR].close(limit)
 
     def _lines(self, rank: int, stream: int, lines: list[bytes], size: int) -> None:
         prefix = self._prefixes[rank]
         text = b"".join(b"%b%b\n" % (prefix, line) for line in lines)
-        self._queue.put((stream, text, rank, size))
-
-    def _write_all(self) -> None:
-        while (item := self._queue.get()) is not None:
-            fd, data, rank, size = item
-            while data and fd not in self._closed:
-                try:
-                    data = data[os.write(fd, data) :]
-                except BlockingIOError:
-                    time.sleep(0.01)  # a stdout that somebody else made non-blocking
-                except OSError:  # whoever read it has gone (| head): the job goes on without
-                    self._closed.add(fd)
-            if size:
-                self._on_taken(rank, size)
+        self._writers[stream].put(text, rank, size)

@@ -19,8 +19,8 @@ from typing import NoReturn
 
 from madrun.wire.exits import exit_words
 from madrun.wire.kernel import become_subreaper, children, command_of, kill_children
+from madrun.wire.signals import PASSED_ON, ending_signals
 
-FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal, which reached the core as well
 _SWEEP_LIMIT = 5.0  # seconds to wait for killed processes: one may be stuck in the kernel
 _STOPPED_LIMIT = 5.0  # seconds a core may stay stopped while its workers run on
@@ -33,7 +33,7 @@ def run_guarded(core: Callable[[int], int], name: str) -> NoReturn:
     end) in the core when the guard has gone. Neither process returns from here: an interpreter's
     own farewell would only take time.
     """
-    waited = (signal.SIGCHLD, *FORWARDED)
+    waited = (signal.SIGCHLD, *ending_signals(), *PASSED_ON)
     guard_end, core_end = os.pipe2(os.O_CLOEXEC)
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     become_subreaper()

@@ -18,6 +18,7 @@ MAX_LINE = 65536
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,253}")
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_INLINE = re.compile(r"([^:]+):([0-9]{1,9})")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _KEYS = ("slots", "devices", "port", "max_slots", "max-slots")
 
@@ -84,7 +85,7 @@ def parse_hosts(text: str) -> tuple[Host, ...]:
     pool = _Pool()
     for item in hostlist.split(text, ","):
         try:
-            pool.add(_inline_hosts(item.strip()), "before")
+            pool.add(_inline_hosts(item.strip()), "further left")
         except InputError as error:
             raise InputError(f"--hosts: {_shown(item)}: {error}") from None
     return tuple(pool.hosts)
@@ -147,6 +148,9 @@ def _line_hosts(content: str) -> list[Host]:
     if len(content) > MAX_LINE:
         raise InputError(f"the line is longer than {MAX_LINE} characters")
     name, *words = re.split("[ \t]+", content)
+    short = _INLINE.fullmatch(name)
+    if short and not words:
+        raise InputError(f"in a hostfile that reads: {short[1]} slots={short[2]}")
     names = _names(name)
     settings = _settings(words)
     devices = _devices(settings)

@@ -52,6 +52,15 @@ def report_failure(ends: Sequence[WorkerEnd], started_at: float) -> str:
     return "\n".join([*lines, *others])
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "host"), counted(2, "worker")
+    ('1 host', '2 workers')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _others(ends: Sequence[WorkerEnd], first: WorkerEnd) -> list[str]:
     own = [end for end in ends if end.exited.status and not end.exited.ended and end is not first]
     ended = [end for end in ends if end.exited.ended]

@@ -80,8 +80,8 @@ signal.pause()
 """
     done = run(script, *HERE)
     assert done.returncode == status
-    assert "madrun: rank 1 on here failed first: " in done.stderr
-    assert done.stderr.endswith("madrun: ended because of it: rank 0\n")
+    assert "madagent: rank 1 on here failed first: " in done.stderr
+    assert done.stderr.endswith("madagent: ended because of it: rank 0\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -79,7 +79,7 @@ def test_a_failure_comes_before_the_loss_it_causes() -> None:
     history.finished(0, 2)
     verdict = judge(history.life)
     assert verdict.status == 9
-    assert "no word on what is left there: node1" in verdict.report
+    assert "not heard of at the end: node1" in verdict.report
 
 
 def test_the_first_of_two_losses() -> None:
