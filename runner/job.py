@@ -18,6 +18,7 @@ from madrun.wire.signals import PASSED_ON, ending_signals
 
 _KILL_ALLOWANCE = 10.0  # seconds an agent may need beyond the grace: kill, look, flush
 _CONSOLE_LIMIT = 3.0
+_ANSWER_ALLOWANCE = 5.0  # seconds beyond a connection's own limit: a login has several steps
 _LEAVING_LIMIT = 2.0  # seconds for agents that have nothing left to do
 
 
@@ -67,6 +68,7 @@ class Job:
         self._launch_timer: Timer | None = None
         self._end_timer: Timer | None = None
         self._leaving_timer: Timer | None = None
+        self._begun = 0.0
 
     def run(
         self,
@@ -82,6 +84,7 @@ class Job:
             self._loop.on_signal(number, self.stop)
         for number in PASSED_ON:
             self._loop.on_signal(number, self._pass_on)
+        self._begun = time.monotonic()
         self._launch_timer = self._loop.call_later(self._limits.launch, self._launch_is_late)
         self._progress.show(self._life.missing())
         self._loop.call_later(NAME_AFTER, self._name_the_missing)
@@ -167,13 +170,14 @@ class Job:
             self._progress.show(self._life.missing())
 
     def _hasten(self) -> None:
-        soon = time.monotonic() + self._limits.connect
-        if self._launch_timer is not None and self._launch_timer.when > soon:
+        rest = self._limits.connect + _ANSWER_ALLOWANCE
+        if self._launch_timer is not None and self._launch_timer.when > time.monotonic() + rest:
             self._launch_timer.cancel()
-            self._launch_timer = self._loop.call_later(self._limits.connect, self._launch_is_late)
+            self._launch_timer = self._loop.call_later(rest, self._launch_is_late)
 
     def _launch_is_late(self) -> None:
-        self._do(self._life.time_is_up(self._limits.launch, time.monotonic()))
+        now = time.monotonic()
+        self._do(self._life.time_is_up(round(now - self._begun, 1), now))
 
     def _ending_is_late(self) -> None:
         self._life.give_up()

@@ -312,3 +312,25 @@ def test_quickstart_is_what_the_readme_says() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "ring of 2 ranks: sum 1" in done.stdout
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
+    """An inherited, ignored SIGHUP stays ignored (pytorch #67538)."""
+    words: list[Words] = ["nohup", MADRUN, WORKER, "hold"]
+    job = subprocess.Popen(
+        words,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert job.stdout is not None
+    while "up 0" not in job.stdout.readline():
+        pass
+    job.send_signal(signal.SIGHUP)
+    job.send_signal(signal.SIGUSR1)
+    assert "usr1 0" in job.stdout.readline(), "it goes on"
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(30) == 143
+    job.stdout.close()

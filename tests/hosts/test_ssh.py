@@ -143,3 +143,17 @@ def test_nothing_of_the_user_is_on_a_command_line(cluster: Cluster) -> None:
     assert job.wait() == 143
     # What the user typed himself, on the head, is the only place.
     assert seen == own
+
+
+def test_included_files_and_a_config_that_is_wrong(cluster: Cluster) -> None:
+    included = cluster.base / "ssh" / "more"
+    included.write_text("Host fast\n  HostName node01\n")
+    with ssh_config(cluster, "Include more\nHost slow\n  HostName node02\n"):
+        assert hostnames(cluster, "--hosts", "fast,slow") == ["node01", "node02"]
+    with ssh_config(cluster, "Host node01\n  Port abc\nHost node02\n  ProxyCommand /none %h\n"):
+        done = cluster.madrun("--hosts", "node01,node02", "--no-python", "true")
+    included.unlink()
+    assert done.returncode == 125
+    assert "node01  ssh_config: Port 'abc' of node01 is not a port" in done.stderr
+    assert "node02  ProxyCommand '/none node02': " in done.stderr
+    assert "Traceback" not in done.stderr

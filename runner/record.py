@@ -1,0 +1,134 @@
+"""The record of a job, written beside it: ``job.json``, ``events.jsonl``, ``summary.json``.
+
+A thread of its own writes, so that a disk which is slow, full or gone holds up nobody; what
+takes time to import is imported there as well. Where it cannot write, it says so once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from queue import SimpleQueue
+from typing import Any
+
+import madrun
+from madrun.runner.plan import Plan, Request
+from madrun.runner.story import Happened
+from madrun.wire.job_folder import PLAN, SUMMARY, JobFolder
+
+_CLOSE_LIMIT = 2.0  # seconds that the end of a job waits for the disk
+
+
+class Record:
+    """The job folder's writer; ``take`` never waits."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._folder = JobFolder(os.path.join(plan.job_dir, plan.spec.job_id))
+        self._queue: SimpleQueue[Happened | None] = SimpleQueue()
+        self._events: list[dict[str, Any]] = []
+        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
+        self._thread.start()
+
+    @property
+    def path(self) -> str:
+        """The job's folder."""
+        return self._folder.path
+
+    def take(self, happened: Happened) -> None:
+        """Write an event down, soon."""
+        self._queue.put(happened)
+
+    def close(self) -> None:
+        """Write the rest and the summary, as far as the disk is quick enough."""
+        self._queue.put(None)
+        self._thread.join(_CLOSE_LIMIT)
+
+    def _run(self) -> None:
+        try:
+            self._open()
+            while (happened := self._queue.get()) is not None:
+                self._append(happened)
+            self._summarize()
+        except OSError as error:
+            text = f"madrun: the record of this job is not complete: {self.path}: {error.strerror}"
+            _say(text)
+        finally:
+            self._folder.close()
+
+    def _open(self) -> None:
+        import json
+
+        self._folder.make()
+        self._folder.write(PLAN, json.dumps(described(self._plan), indent=2) + "\n")
+        if self._plan.spec.log_dir:
+            self._folder.link_logs(self._plan.spec.log_dir)
+        try:
+            self._folder.point_latest()
+        except OSError:
+            return  # a convenience, and another job may be doing the same
+
+    def _append(self, happened: Happened) -> None:
+        import json
+
+        from madrun.wire.summary import make_event
+
+        event = make_event(happened.name, happened.at, happened.facts)
+        self._folder.append(json.dumps(event))
+        self._events.append(event)
+
+    def _summarize(self) -> None:
+        import json
+
+        from madrun.wire.summary import summarize
+
+        summary = summarize(self._events, "core")
+        self._folder.write(SUMMARY, json.dumps(summary, indent=2) + "\n")
+
+
+def _say(text: str) -> None:
+    try:
+        os.write(2, text.encode(errors="surrogateescape") + b"\n")
+    except OSError:
+        return  # nobody is left to read it
+
+
+def described(plan: Plan) -> dict[str, Any]:
+    """The plan as plain data. Of variables that travel, the names only: values may be secrets."""
+    spec = plan.spec
+    return {
+        "v": 1,
+        "job_id": spec.job_id,
+        "madrun": madrun.__version__,
+        "made": round(time.time(), 6),
+        "runner_host": os.uname().nodename,
+        "backend": plan.backend,
+        "launcher": spec.launcher,
+        "argv": list(spec.argv),
+        "mode": spec.mode,
+        "python": spec.python,
+        "workdir": spec.workdir,
+        "world_size": spec.world.world_size,
+        "world": {node.host: list(node.devices) for node in spec.world.nodes},
+        "hosts": [
+            {"name": each.name, "address": each.address, "user": each.user, "port": each.port}
+            for each in plan.resources.hosts
+        ],
+        "exported": sorted(spec.env),
+        "log_dir": spec.log_dir,
+        "options": _options(plan.request),
+    }
+
+
+def _options(request: Request) -> dict[str, Any]:
+    """What the user asked for besides the defaults, without the values of variables."""
+    defaults = Request(argv=())
+    options = {
+        name: value
+        for name, value in request._asdict().items()
+        if name != "argv" and value != getattr(defaults, name)
+    }
+    if request.exports:
+        options["exports"] = [text.partition("=")[0] for text in request.exports]
+    return options
