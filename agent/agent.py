@@ -14,13 +14,16 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from madrun.agent.diagnosis import Diagnosis
+from madrun.agent.input import Inputs
 from madrun.agent.master import MasterPort
-from madrun.agent.output import Outflow, Stream
+from madrun.agent.output import Outflow, Pauses, Stream
 from madrun.agent.readiness import Ready, make_ready, worker_environment
 from madrun.agent.tree import Ending, load_psutil, reaped
 from madrun.agent.worker import Worker
 from madrun.launchers.registry import planner
 from madrun.wire.errors import MadrunError
+from madrun.wire.input import input_ranks
 from madrun.wire.jobspec import JobSpec, shown_ranks
 from madrun.wire.kernel import become_subreaper
 from madrun.wire.loop import Loop
@@ -32,6 +35,7 @@ from madrun.wire.messages import (
     Exited,
     Finished,
     Go,
+    Input,
     Interrupted,
     MasterTried,
     Message,
@@ -76,9 +80,12 @@ class Agent:
         self._phase = Phase.WAITING
         self._spec: JobSpec | None = None
         self._ready: Ready | None = None
+        self._diagnosis: Diagnosis | None = None
         self._master: MasterPort | None = None
         self._workers: dict[int, Worker] = {}
         self._outflow = Outflow(send)
+        self._pauses = Pauses(loop)
+        self._inputs = Inputs(loop, send)
         self._ending = Ending(loop, self._ended)
         self._left: tuple[str, ...] = ()
         self._alone = False
@@ -97,6 +104,8 @@ class Agent:
                 self.end(grace)
             case Signal(number):
                 self.signal_workers(number)
+            case Input(rank, data):
+                self._inputs.put(rank, data)
             case OutputTaken(size):
                 self._outflow.taken(size)
                 self._finish_when_flushed()
@@ -138,7 +147,8 @@ class Agent:
         gone = [(self._workers[pid], status) for pid, status in reaped() if pid in self._workers]
         at, ended = time.monotonic(), self._phase is Phase.ENDING
         for worker, status in gone:
-            self._send(worker.exited(status, at, ended))
+            self._inputs.close(worker.plan.rank)
+            self._send(self._explained(worker.exited(status, at, ended)))
         if gone and self._phase is Phase.RUNNING:
             failed = any(status != 0 for _, status in gone)
             if failed or all(worker.status is not None for worker in self._workers.values()):
@@ -185,28 +195,35 @@ class Agent:
             self._spec, self._node_rank, master_addr, master_port, facts
         )
         shown = shown_ranks(self._spec.output, self._spec.world.world_size)
+        reading = input_ranks(self._spec.stdin, self._spec.world.world_size)
+        self._diagnosis = Diagnosis(self._spec.workdir, self._spec.log_dir, self._environ)
         for process in plan.processes:
             if not facts.devices:  # slots of a job on the CPU are no devices
                 process = process._replace(device="")
             cores = self._ready.cores[process.local_rank] if self._ready.cores else ()
+            env = worker_environment(self._ready.base_env, process.env, self._spec.env, process.cwd)
+            self._diagnosis.prepare(env, process.rank)
             try:
                 worker = Worker(
                     process,
-                    worker_environment(
-                        self._ready.base_env, process.env, self._spec.env, process.cwd
-                    ),
+                    env,
                     self._outflow if process.rank in shown else None,
                     self._spec.log_dir,
                     cores,
+                    takes_input=process.rank in reading,
                 )
             except (OSError, ValueError, MadrunError) as error:
                 self._could_not_start(process.rank, error)
                 return
             self._workers[worker.pid] = worker
+            if worker.stdin >= 0:
+                self._inputs.open(process.rank, worker.stdin)
             for stream in worker.streams:
                 self._loop.watch(stream.fd, partial(self._read, stream))
         self._send(Started(tuple(self._workers)))
+        self._diagnosis.begin()
         self._loop.call_later(_QUIET, load_psutil)
+        self._loop.call_later(_QUIET, self._diagnosis.preload)
 
     def _could_not_start(self, rank: int, error: Exception) -> None:
         status = error.exit_status if isinstance(error, MadrunError) else 126
@@ -214,14 +231,24 @@ class Agent:
         self._send(Exited(rank, 0, status, at, ended=False, note=f"not started: {error}"))
         self.end(self._grace)
 
+    def _explained(self, exited: Exited) -> Exited:
+        """With its cause, if it failed by itself; a worker that we ended needs none."""
+        if exited.status == 0 or exited.ended or self._diagnosis is None:
+            return exited
+        return exited._replace(cause=self._diagnosis.cause(exited))
+
     def _read(self, stream: Stream) -> None:
         if not stream.read():
             self._loop.unwatch(stream.fd)
             stream.flush()
+        elif stream.unfinished:
+            self._pauses.heard(stream)
 
     def _ended(self, left: tuple[str, ...]) -> None:
         """Nothing runs here any more; what the workers wrote may still be under way."""
         self._left = left
+        if self._diagnosis is not None:
+            self._diagnosis.close()
         for worker in self._workers.values():
             for stream in worker.streams:
                 stream.drain()

@@ -18,6 +18,7 @@ from madrun.launchers.registry import planner
 from madrun.wire import world_info
 from madrun.wire.core_list import parse_core_list
 from madrun.wire.errors import InputError, MadrunError
+from madrun.wire.input import stdin_of
 from madrun.wire.job_options import (
     CONTEXT,
     MASTER,
@@ -63,9 +64,9 @@ def run_command(argv: Sequence[str], guard_fd: int) -> int:
         values = command.main(list(argv), prog_name="madagent", standalone_mode=False)
         if not isinstance(values, dict):
             return int(values or 0)  # --help, --version
-        prefix = not values.pop("no_prefix")
+        prefix, fold = not values.pop("no_prefix"), values.pop("fold")
         spec, node_rank = job_of(values)
-        return Solo(spec, node_rank, guard_fd, prefix).run()
+        return Solo(spec, node_rank, guard_fd, prefix, fold).run()
     except click.ClickException as error:
         return show_usage_error("madagent", error)
     except MadrunError as error:
@@ -90,6 +91,7 @@ def job_of(values: dict[str, Any]) -> tuple[JobSpec, int]:
         )
     planner(values["launcher"])
     shown_ranks(values["output"], world.world_size)
+    values["stdin"] = stdin_of(values["stdin"], world.world_size)
     if values["core_list"]:
         parse_core_list(values["core_list"])
     for name in ("workdir", "log_dir"):

@@ -17,6 +17,7 @@ from madrun.wire.exits import FAILED
 from madrun.wire.hello import KeyLine
 from madrun.wire.loop import Loop
 from madrun.wire.messages import Hello
+from madrun.wire.process_age import process_age
 from madrun.wire.signals import PASSED_ON, ending_signals
 
 
@@ -71,13 +72,14 @@ def run_joined(argv: list[str], guard_fd: int) -> int:
     for number in PASSED_ON:
         loop.on_signal(number, agent.signal_workers)
     line = KeyLine(place.node_rank, madrun.__version__, channel.public_key)
+    age = process_age(os.getppid())  # of the guard: it is what the login has started
     os.write(1, line.encode())
     try:
         channel.connect(place.addresses, place.ports, place.runner_key)
     except ClusterError as error:
         sys.stderr.write(f"madagent: {error}\n")
         return error.exit_status
-    channel.send(Hello(place.node_rank, socket.gethostname(), os.getpid()))
+    channel.send(Hello(place.node_rank, socket.gethostname(), os.getpid(), os.getppid(), age))
     loop.run()
     channel.close()
     for problem in problems[:1]:

@@ -7,16 +7,19 @@ within the window is kept up to a bound, and beyond it whole lines are dropped a
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 
 from madrun.wire.errors import ClusterError
+from madrun.wire.loop import Loop
 from madrun.wire.messages import STDERR, Dropped, Message, Output
 
 READ_SIZE = 64 * 1024
 TAIL_SIZE = 8 * 1024
 _LONGEST_PIECE = 64 * 1024  # a longer line travels in pieces
 _WINDOW = 256 * 1024  # bytes sent and not yet taken by the console
+_PAUSE = 0.2  # seconds without a word: an unfinished line may be a prompt
 _BACKLOG = 1024 * 1024  # bytes kept per rank for a console that is slow
 
 
@@ -29,16 +32,43 @@ class Outflow:
         self._waiting: dict[int, deque[Output]] = {}
         self._size: dict[int, int] = {}
         self._dropped: dict[int, int] = {}
+        # Of a rank's stream: its line was begun; has lost its end; has lost its beginning.
+        self._begun: set[tuple[int, int]] = set()
+        self._torn: set[tuple[int, int]] = set()
+        self._headless: set[tuple[int, int]] = set()
 
-    def put(self, rank: int, stream: int, data: bytes) -> None:
+    def put(self, rank: int, stream: int, data: bytes, pause: bool = False) -> None:
         """Queue whole lines (or the unfinished end of one) of a rank."""
+        key = (rank, stream)
+        if key in self._headless:  # what is left of a dropped line is dropped as well
+            end = data.find(b"\n") + 1
+            if not end:
+                return
+            self._headless.discard(key)
+            data = data[end:]
+            if not data:
+                return
         size = self._size.get(rank, 0)
         if size + len(data) > _BACKLOG:
-            self._dropped[rank] = self._dropped.get(rank, 0) + max(1, data.count(b"\n"))
+            self._drop(key, data)
             return
-        self._waiting.setdefault(rank, deque()).append(Output(rank, stream, data))
+        if key in self._torn:
+            self._torn.discard(key)
+            data = b"\n" + data
+        (self._begun.discard if _is_whole(data) else self._begun.add)(key)
+        self._waiting.setdefault(rank, deque()).append(Output(rank, stream, data, pause))
         self._size[rank] = size + len(data)
         self._flow()
+
+    def _drop(self, key: tuple[int, int], data: bytes) -> None:
+        """Lines are dropped whole, and each is counted once, however many pieces it came in."""
+        if not _is_whole(data):
+            self._headless.add(key)
+        if key in self._begun:
+            self._begun.discard(key)
+            self._torn.add(key)
+        lines = data.count(b"\n") + (not data.endswith(b"\n"))
+        self._dropped[key[0]] = self._dropped.get(key[0], 0) + lines
 
     def taken(self, size: int) -> None:
         """The console took ``size`` bytes."""
@@ -116,10 +146,10 @@ class Stream:
         except BlockingIOError:
             return
 
-    def flush(self) -> None:
+    def flush(self, pause: bool = False) -> None:
         """Send an unfinished line as it is: a prompt, or the last words of a worker."""
         if self._partial and self._outflow is not None:
-            self._outflow.put(self.rank, self.number, bytes(self._partial))
+            self._outflow.put(self.rank, self.number, bytes(self._partial), pause)
         self._partial.clear()
 
     @property
@@ -159,6 +189,33 @@ class Stream:
         self._partial += data[end:]
         if len(self._partial) > _LONGEST_PIECE:
             self.flush()
+
+
+class Pauses:
+    """Sends the beginning of a line whose end does not come: somebody may have to answer it."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._heard: dict[Stream, float] = {}  # when a stream with an unfinished line last wrote
+
+    def heard(self, stream: Stream) -> None:
+        """A stream has written the beginning of a line, or more of it."""
+        if stream not in self._heard:
+            self._loop.call_later(_PAUSE, lambda: self._look(stream))
+        self._heard[stream] = time.monotonic()
+
+    def _look(self, stream: Stream) -> None:
+        # One timer for all that is written meanwhile: a flood must not set one for each read.
+        rest = self._heard[stream] + _PAUSE - time.monotonic()
+        if stream.unfinished and rest > 0:
+            self._loop.call_later(rest, lambda: self._look(stream))
+            return
+        del self._heard[stream]
+        stream.flush(pause=True)
+
+
+def _is_whole(data: bytes) -> bool:
+    return data.endswith((b"\n", b"\r"))
 
 
 def open_pipe() -> tuple[int, int]:

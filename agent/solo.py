@@ -13,6 +13,7 @@ import time
 from madrun.agent.agent import Agent
 from madrun.wire.console import Console
 from madrun.wire.exits import FAILED, exit_status
+from madrun.wire.input import Feed, input_ranks
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.loop import Loop
 from madrun.wire.messages import (
@@ -24,10 +25,13 @@ from madrun.wire.messages import (
     Exited,
     Finished,
     Go,
+    Input,
+    InputTaken,
     Interrupted,
     Message,
     Output,
     OutputTaken,
+    Started,
 )
 from madrun.wire.report import WorkerEnd, first_failure, report_failure
 from madrun.wire.signals import PASSED_ON, ending_signals, is_second_wish
@@ -38,13 +42,18 @@ _CONSOLE_LIMIT = 3.0
 class Solo:
     """Runs one node of a job and shows its output; ``run()`` returns the exit status."""
 
-    def __init__(self, spec: JobSpec, node_rank: int, guard_fd: int, prefix: bool) -> None:
+    def __init__(
+        self, spec: JobSpec, node_rank: int, guard_fd: int, prefix: bool, fold: bool = False
+    ) -> None:
         self._spec, self._node_rank = spec, node_rank
         self._host = spec.world.nodes[node_rank].host
         self._loop = Loop()
         names = [node.host for node in spec.world.nodes for _ in node.devices]
-        self._console = Console(names, prefix, self._taken)
+        self._console = self._make_console(names, prefix, fold)
         self._agent = Agent(self._loop, node_rank, self._up, self._loop.stop, os.environ)
+        reading = input_ranks(spec.stdin, spec.world.world_size)
+        ours = {rank for rank in reading if spec.world.node_of_rank(rank) == node_rank}
+        self._feed = Feed(self._loop, ours, self._input)
         self._ends: list[WorkerEnd] = []
         self._started_at = 0.0
         self._stopped: tuple[int, float] | None = None
@@ -66,6 +75,13 @@ class Solo:
         self._console.close(_CONSOLE_LIMIT, last_words=report)
         return status
 
+    def _make_console(self, names: list[str], prefix: bool, fold: bool) -> Console:
+        if not fold:
+            return Console(names, prefix, self._taken)
+        from madrun.wire.folding_console import FoldingConsole
+
+        return FoldingConsole(names, prefix, self._taken, self._loop)
+
     def _up(self, message: Message) -> None:
         self._loop.post(lambda: self._hear(message))
 
@@ -73,8 +89,12 @@ class Solo:
         match message:
             case CheckIn():
                 self._checked_in(message)
-            case Output(rank, stream, data):
-                self._console.output(rank, stream, data)
+            case Started():
+                self._feed.start()
+            case Output(rank, stream, data, pause):
+                self._console.output(rank, stream, data, pause)
+            case InputTaken(rank, size):
+                self._feed.taken(rank, size)
             case Dropped(rank, lines):
                 self._console.dropped(rank, lines)
             case Exited(rank=rank, at=at):
@@ -107,6 +127,9 @@ class Solo:
     def _guard_gone(self, guard_fd: int) -> None:
         self._loop.unwatch(guard_fd)
         self._agent.interrupt(signal.SIGTERM)
+
+    def _input(self, rank: int, data: bytes) -> None:
+        self._agent.receive(Input(rank, data))
 
     def _taken(self, _rank: int, size: int) -> None:
         self._loop.post(lambda: self._agent.receive(OutputTaken(size)))

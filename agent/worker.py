@@ -25,11 +25,13 @@ class Worker:
         outflow: Outflow | None,
         log_dir: str,
         cores: Sequence[int],
+        takes_input: bool = False,
     ) -> None:
         self.plan = plan
         self.status: int | None = None
         path = find_program(plan.argv[0], env, plan.cwd)
-        ends = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
+        stdin, self.stdin = _open_stdin(takes_input)
+        ends = [stdin]
         opened: list[Stream] = []
         try:
             for number in (STDOUT, STDERR):
@@ -41,6 +43,8 @@ class Worker:
         except BaseException:
             for stream in opened:
                 stream.close()
+            if self.stdin >= 0:
+                os.close(self.stdin)
             raise
         finally:
             for fd in ends:
@@ -76,6 +80,15 @@ class Worker:
             log=err.log_path if err.tail.strip() else out.log_path,
             note="; ".join(problems),
         )
+
+
+def _open_stdin(takes_input: bool) -> tuple[int, int]:
+    """What the worker reads from, and our end of it: a pipe, or nothing at all and -1."""
+    if not takes_input:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), -1
+    read, write = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(write, False)
+    return read, write
 
 
 def _log_path(log_dir: str, rank: int, stream: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -70,6 +71,16 @@ class Listener(Protocol):
 
     def agent_gone(self, node_rank: int, reason: str) -> None:
         """The agent, or the way to it, has ended; expected only after it said Finished."""
+
+
+def tell_step(listener: Listener, node_rank: int, step: str) -> None:
+    """Tell a listener that wants to know how far the way to a host has come, and when.
+
+    The steps: connecting, connected, logged_in, asked (the agent was asked to start).
+    """
+    tell = getattr(listener, "agent_step", None)
+    if tell is not None:
+        tell(node_rank, step, time.monotonic())
 
 
 class Backend(Protocol):

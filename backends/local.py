@@ -25,7 +25,7 @@ class LocalLink:
     def __init__(self, loop: Loop, on_message: Callable[[int, Message], None]) -> None:
         self._loop, self._on_message = loop, on_message
         self._agent = Agent(loop, 0, self._up, lambda: None, os.environ)
-        self._up(Hello(0, os.uname().nodename, os.getpid()))
+        self._up(Hello(0, os.uname().nodename, os.getpid(), os.getppid()))
 
     def send(self, node_rank: int, message: Message) -> None:
         """To the agent, soon: a call in return must find the caller at rest."""

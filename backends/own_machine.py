@@ -7,7 +7,7 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from madrun.backends.base import Launch, Listener
+from madrun.backends.base import Launch, Listener, tell_step
 from madrun.backends.following import follow
 from madrun.wire.hostfile import Host
 
@@ -71,6 +71,7 @@ class OwnAgent:
             reason = f"interpreter {python} cannot be started: {error.strerror}"
             self._listener.agent_failed(self._node_rank, reason)
             return
+        tell_step(self._listener, self._node_rank, "asked")
         output = self._process.stdout
         assert output is not None
         follow(

@@ -7,9 +7,10 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from madrun.backends.base import Launch, Listener
+from madrun.backends.base import Launch, Listener, tell_step
 from madrun.backends.following import follow
 from madrun.backends.own_machine import OwnAgent, is_own
 from madrun.wire.errors import ClusterError
@@ -90,7 +91,10 @@ class SshBackend:
         import paramiko
 
         host = self._launch.hosts[node_rank]
-        client = self._get_logins().log_in(host)
+        tell_step(self._listener, node_rank, "connecting")
+        connected = partial(tell_step, self._listener, node_rank, "connected")
+        client = self._get_logins().log_in(host, connected)
+        tell_step(self._listener, node_rank, "logged_in")
         with self._lock:
             self._clients.append(client)
             if self._closed:
@@ -105,6 +109,7 @@ class SshBackend:
             channel.set_combine_stderr(True)
             # Nothing in this line comes from the user but the interpreter's path.
             channel.exec_command("exec env PYTHONSAFEPATH=1 " + shlex.join(argv))
+            tell_step(self._listener, node_rank, "asked")
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise ClusterError(f"no session after the login: {error}") from None
         return channel, addresses

@@ -6,9 +6,11 @@ import glob
 import io
 import logging
 import os
+import random
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
 _INCLUDE_DEPTH = 16  # as in ssh_config(5)
+_DROPPED = "the SSH server hangs up before the login, again and again (MaxStartups?)"
+_FIRST_PAUSE = 0.2  # seconds, doubled each time
 _KEEPALIVE = 15  # seconds; the channel's own heartbeats are what notices a lost host
 
 
@@ -71,9 +75,11 @@ class Logins:
             known_hosts=tuple(map(os.path.expanduser, [*system_files, *own_files])),
         )
 
-    def log_in(self, host: Host) -> paramiko.SSHClient:
-        """A logged-in client; raises ClusterError with the reason."""
-        return self._connect(self.target(host.address, host.user, host.port))
+    def log_in(
+        self, host: Host, connected: Callable[[], None] = lambda: None
+    ) -> paramiko.SSHClient:
+        """A logged-in client; raises ClusterError. ``connected()`` is called half way."""
+        return self._connect(self.target(host.address, host.user, host.port), connected)
 
     @property
     def jumped(self) -> bool:
@@ -85,8 +91,29 @@ class Logins:
         for client in self._jumps.values():
             client.close()
 
-    def _connect(self, target: Target) -> paramiko.SSHClient:
+    def _connect(
+        self, target: Target, connected: Callable[[], None] = lambda: None
+    ) -> paramiko.SSHClient:
+        """Connect; an sshd that is busy (MaxStartups) drops some, who try again a little later."""
+        limit = self._options.connect_timeout
+        deadline = time.monotonic() + limit
+        pause = _FIRST_PAUSE
+        while True:
+            begun = time.monotonic()
+            try:
+                return self._connect_once(target, connected)
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                # A banner that fails to come before its time is up: the server hung up.
+                dropped = "banner" in str(error) and time.monotonic() - begun < limit * 0.9
+                if not dropped or time.monotonic() + pause > deadline:
+                    reason = _DROPPED if dropped else _reason(error, target, limit)
+                    raise ClusterError(reason) from None
+            time.sleep(pause * random.uniform(0.5, 1.0))  # so that they do not all come again
+            pause *= 2
+
+    def _connect_once(self, target: Target, connected: Callable[[], None]) -> paramiko.SSHClient:
         sock = self._socket(target)
+        connected()
         client = paramiko.SSHClient()
         for file in target.known_hosts:
             if os.path.exists(file):
@@ -108,9 +135,9 @@ class Logins:
                 banner_timeout=limit,
                 auth_timeout=limit,
             )
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except BaseException:
             client.close()
-            raise ClusterError(_reason(error, target, limit)) from None
+            raise
         transport = client.get_transport()
         assert transport is not None
         transport.set_keepalive(_KEEPALIVE)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import NoReturn
 
 from madrun.wire.guard import run_guarded
+from madrun.wire.will import Will
 
 
 def main() -> NoReturn:
     """The command; does not return."""
-    run_guarded(_core, "madrun")
+    will = Will()
+    run_guarded(partial(_core, will), "madrun", will.execute)
 
 
-def _core(guard_fd: int) -> int:
+def _core(will: Will, guard_fd: int) -> int:
     # Imported in the core only: the guard stays as small as it was at the fork.
     from madrun.runner.cli import run_command
 
-    return run_command(sys.argv[1:], guard_fd)
+    return run_command(sys.argv[1:], guard_fd, will)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ from madrun.wire.job_options import (
     PROGRAM,
     RESOURCES,
     WORKERS,
+    Seconds,
     options,
     program_mode,
     show_usage_error,
 )
+from madrun.wire.will import Will
 
 NODES = [
     click.option("--backend", default="auto", show_default=True, metavar="NAME",
@@ -39,11 +41,11 @@ NODES = [
     click.option("--ssh-accept-new", is_flag=True, help="Trust a host key on first use."),
     click.option("--fan-out", type=click.IntRange(1, 4096), default=64, show_default=True,
                  help="Logins at the same time."),
-    click.option("--connect-timeout", type=click.FloatRange(0.1, 3600), default=10.0,
+    click.option("--connect-timeout", type=Seconds(0.1, 3600), default=10.0,
                  show_default=True, metavar="SECONDS", help="For one login attempt."),
-    click.option("--launch-timeout", type=click.FloatRange(0.1, 86400), default=60.0,
+    click.option("--launch-timeout", type=Seconds(0.1, 86400), default=60.0,
                  show_default=True, metavar="SECONDS", help="For all agents to check in."),
-    click.option("--heartbeat-timeout", type=click.FloatRange(1, 3600), default=5.0,
+    click.option("--heartbeat-timeout", type=Seconds(1, 3600), default=5.0,
                  show_default=True, metavar="SECONDS", help="Then a silent node is lost."),
     click.option("--remote-python", default="", metavar="PATH",
                  help="Python on the nodes. Default: the one that runs madrun."),
@@ -58,11 +60,21 @@ ENVIRONMENT = [
                  help="NAME=VALUE lines for the workers. Repeatable."),
 ]  # fmt: skip
 
+RECORD = [
+    click.option("--job-dir", default="", metavar="DIR",
+                 help="Where each job leaves a folder. Default: $MADRUN_JOB_DIR, ~/.madrun/jobs."),
+    click.option("--pid-file", default="", metavar="FILE",
+                 help="Write madrun's process id there while the job lives."),
+    click.option("--save-pid", is_flag=True, help="The same, as 'pid' in the job's folder."),
+    click.option("-v", "--verbose", is_flag=True, help="Say how long each host took to start."),
+]  # fmt: skip
+
 
 @click.command(context_settings=CONTEXT)
-@options(RESOURCES, PROGRAM, MASTER, NODES, ENVIRONMENT, WORKERS, OUTPUT)
+@options(RESOURCES, PROGRAM, MASTER, NODES, ENVIRONMENT, WORKERS, OUTPUT, RECORD)
 @click.option("--dry-run", is_flag=True, help="Show who would run what; contact nobody.")
-@click.option("--json", "as_json", is_flag=True, help="With --dry-run: one JSON object.")
+@click.option("--json", "as_json", is_flag=True,
+              help="The job's events as JSON lines; with --dry-run one object.")  # fmt: skip
 @click.version_option(madrun.__version__, message="madrun %(version)s")
 @click.argument("program")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -78,7 +90,7 @@ def command(**values: Any) -> Request:
     return Request(mode=mode, argv=argv, **values)
 
 
-def run_command(argv: Sequence[str], guard_fd: int) -> int:
+def run_command(argv: Sequence[str], guard_fd: int, will: Will) -> int:
     """Run madrun with these arguments; returns the exit status."""
     try:
         request = command.main(list(argv), prog_name="madrun", standalone_mode=False)
@@ -90,7 +102,7 @@ def run_command(argv: Sequence[str], guard_fd: int) -> int:
 
             click.echo(describe(plan, as_json=request.as_json))
             return 0
-        return launch(plan, guard_fd)
+        return launch(plan, guard_fd, will)
     except click.ClickException as error:
         return show_usage_error("madrun", error)
     except MadrunError as error:

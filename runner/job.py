@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from madrun.runner.life import Action, Admit, Life, Phase, Tell
 from madrun.runner.progress import NAME_AFTER, Progress
+from madrun.runner.story import Listener, Story
 from madrun.runner.verdict import Verdict, judge
 from madrun.wire.console import Console
 from madrun.wire.hello import KeyLine
+from madrun.wire.input import Feed, input_ranks
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.loop import Loop, Timer
-from madrun.wire.messages import Dropped, Exited, Message, Output, OutputTaken, Signal
+from madrun.wire.messages import (
+    Dropped,
+    Exited,
+    Input,
+    InputTaken,
+    Message,
+    Output,
+    OutputTaken,
+    Signal,
+)
 from madrun.wire.signals import PASSED_ON, ending_signals
 
 _KILL_ALLOWANCE = 10.0  # seconds an agent may need beyond the grace: kill, look, flush
@@ -57,10 +69,13 @@ class Job:
         console: Callable[[Callable[[int, int], None]], Console],
         limits: Limits,
         progress: Progress,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self._loop, self._limits = loop, limits
         self._life = Life(spec, version)
         self._console = console(self._taken)
+        self._feed = Feed(loop, input_ranks(spec.stdin, spec.world.world_size), self._input)
+        self.story = Story(self._life, listeners)
         self._progress = progress
         self._link: Link | None = None
         self._remote: RemoteLink | None = None
@@ -85,19 +100,33 @@ class Job:
         for number in PASSED_ON:
             self._loop.on_signal(number, self._pass_on)
         self._begun = time.monotonic()
+        self.story.follow(self._begun)
         self._launch_timer = self._loop.call_later(self._limits.launch, self._launch_is_late)
         self._progress.show(self._life.missing())
         self._loop.call_later(NAME_AFTER, self._name_the_missing)
         self._loop.run()
         verdict = judge(self._life)
+        self.story.end(verdict.status, verdict.kind, verdict.report)
+        dropped = self._console.dropped_lines
         self._console.close(_CONSOLE_LIMIT, last_words=verdict.report)
+        self.story.not_shown(self._console.dropped_lines - dropped)
         return verdict
 
     # ---- Listener of the backend, from any thread
 
     def agent_key(self, node_rank: int, line: KeyLine, addresses: Sequence[str]) -> None:
         """See madrun.backends.base.Listener."""
-        self._post(lambda now: self._life.agent_key(node_rank, line, addresses, now))
+        at = time.monotonic()
+
+        def known(now: float) -> list[Action]:
+            self.story.of_host("agent_key", node_rank, at, version=line.version)
+            return self._life.agent_key(node_rank, line, addresses, now)
+
+        self._post(known)
+
+    def agent_step(self, node_rank: int, step: str, at: float) -> None:
+        """See madrun.backends.base.Listener."""
+        self._loop.post(lambda: self.story.of_host("step", node_rank, at, step=step))
 
     def agent_failed(self, node_rank: int, reason: str) -> None:
         """See madrun.backends.base.Listener."""
@@ -116,23 +145,42 @@ class Job:
 
     def stop(self, number: int) -> None:
         """A signal that ends the job; also what becomes of a runner that lost its guard."""
+        self.story.signal(number, time.monotonic())
         self._do(self._life.stop(number, time.monotonic()))
 
+    def guard_gone(self) -> None:
+        """Our guard was killed: that is how a SIGKILL of what the user started looks from here."""
+        self.story.note("guard_gone", time.monotonic())
+        self.stop(signal.SIGTERM)
+
     def receive(self, node_rank: int, message: Message) -> None:
-        """A message of an agent."""
+        """A message of an agent; it speaks for its own ranks only."""
+        if isinstance(message, Output | Dropped | Exited | InputTaken) and not (
+            self._life.spec.world.first_rank(node_rank)
+            <= message.rank
+            < self._life.spec.world.first_rank(node_rank + 1)
+        ):
+            return
         match message:
-            case Output(rank, stream, data):
-                self._console.output(rank, stream, data)
+            case Output(rank, stream, data, pause):
+                self._console.output(rank, stream, data, pause)
+                self.story.output(node_rank, rank)
+                return
+            case InputTaken(rank, size):
+                self._feed.taken(rank, size)
                 return
             case Dropped(rank, lines):
                 self._console.dropped(rank, lines)
+                self.story.message(node_rank, message, 0.0, time.monotonic())
                 return
             case Exited(rank=rank):
                 self._console.end_of(rank)
                 at = self._to_ours(node_rank, message.at)
             case _:
                 at = 0.0
-        self._do(self._life.heard(node_rank, message, at, time.monotonic()))
+        now = time.monotonic()
+        self.story.message(node_rank, message, at, now)
+        self._do(self._life.heard(node_rank, message, at, now))
 
     def _post(self, event: Callable[[float], list[Action]]) -> None:
         self._loop.post(lambda: self._do(event(time.monotonic())))
@@ -149,12 +197,15 @@ class Job:
 
     def _follow_phase(self) -> None:
         life = self._life
+        self.story.follow(time.monotonic())
         if life.launching:
             self._progress.show(life.missing())
             if life.problems:  # no need to wait long for the others' answers
                 self._hasten()
             return
         self._progress.clear()
+        if life.phase in (Phase.STARTING, Phase.RUNNING):
+            self._feed.start()
         if self._launch_timer is not None:
             self._launch_timer.cancel()
         if life.phase is Phase.ENDING and self._end_timer is None:
@@ -184,8 +235,12 @@ class Job:
         self._follow_phase()
 
     def _pass_on(self, number: int) -> None:
+        self.story.signal(number, time.monotonic(), passed_on=True)
         for node_rank in range(len(self._life.spec.world.nodes)):
             self._send(node_rank, Signal(number))
+
+    def _input(self, rank: int, data: bytes) -> None:
+        self._send(self._life.spec.world.node_of_rank(rank), Input(rank, data))
 
     def _taken(self, rank: int, size: int) -> None:
         """The console wrote something; called on its thread."""

@@ -2,47 +2,61 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 
 import madrun
 from madrun.backends.registry import LOCAL
 from madrun.runner.job import Job, Limits
+from madrun.runner.keeping import Keeping
 from madrun.runner.plan import Plan
 from madrun.runner.progress import Progress
 from madrun.runner.verdict import Verdict
 from madrun.wire.console import Console
+from madrun.wire.errors import MadrunError
+from madrun.wire.exits import FAILED
 from madrun.wire.loop import Loop
+from madrun.wire.will import Will
 
 
-def launch(plan: Plan, guard_fd: int) -> int:
-    """Run the job to its end; returns its exit status."""
+def launch(plan: Plan, guard_fd: int, will: Will) -> int:
+    """Run the job to its end; returns its exit status. The guard learns what to do after us."""
+    keeping = Keeping(plan, will)
     loop = Loop()
-    job = _job(loop, plan)
+    job = _job(loop, plan, keeping)
+    job.story.begin(plan.backend)
 
-    # Our guard was killed: that is how a SIGKILL of what the user started looks from here.
     def guard_gone() -> None:
         loop.unwatch(guard_fd)
-        job.stop(signal.SIGTERM)
+        job.guard_gone()
 
     loop.watch(guard_fd, guard_gone)
-    verdict = _run_local(loop, job, plan) if plan.backend == LOCAL else _run_remote(loop, job, plan)
-    return verdict.status
+    run = _run_local if plan.backend == LOCAL else _run_remote
+    try:
+        return run(loop, job, plan).status
+    except BaseException as error:
+        if isinstance(error, MadrunError):
+            job.story.end(error.exit_status, "launch", f"madrun: {error}")
+        else:  # a bug: the traceback is on its way to stderr
+            job.story.end(FAILED, "core", f"madrun: {error!r}")
+        raise
+    finally:
+        keeping.close()
 
 
-def _job(loop: Loop, plan: Plan) -> Job:
+def _job(loop: Loop, plan: Plan, keeping: Keeping) -> Job:
     world, request = plan.spec.world, plan.request
     names = [node.host for node in world.nodes for _ in node.devices]
 
     def console(on_taken: Callable[[int, int], None]) -> Console:
-        made = Console(names, prefix=not request.no_prefix, on_taken=on_taken)
+        made = keeping.console(names, on_taken, loop)
         if plan.resources.cpu_only:
             workers = "one worker" if world.world_size == 1 else f"{world.world_size} workers"
             made.say(f"madrun: no GPU was found on this machine: {workers} on the CPU")
         return made
 
     limits = Limits(request.launch_timeout, request.connect_timeout)
-    return Job(loop, plan.spec, madrun.__version__, console, limits, Progress(len(world.nodes)))
+    progress = Progress(len(world.nodes))
+    return Job(loop, plan.spec, madrun.__version__, console, limits, progress, keeping.listeners)
 
 
 def _run_local(loop: Loop, job: Job, plan: Plan) -> Verdict:

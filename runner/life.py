@@ -275,6 +275,8 @@ class Life:
     def _unable(self, node_rank: int, reason: str, status: int, now: float) -> list[Action]:
         """An agent says why it cannot take part: nobody starts, once everyone has answered."""
         self._nodes[node_rank].state = NodeState.UNABLE
+        if not self.launching:  # it is ending for another reason
+            return []
         self.problems.append(Problem(node_rank, reason, status, now))
         return self._go_on(now)
 

@@ -12,6 +12,7 @@ from madrun.backends import registry as backends
 from madrun.launchers.registry import planner
 from madrun.runner import env_file, exports
 from madrun.wire.errors import InputError
+from madrun.wire.input import stdin_of
 from madrun.wire.jobspec import PYTHON, JobSpec, shown_ranks
 from madrun.wire.resources import Resources, Selection, resolve
 
@@ -53,10 +54,16 @@ class Request(NamedTuple):
     core_list: str = ""
     grace: float = 15.0
     output: str = "all"
+    stdin: str = "0"
     no_prefix: bool = False
+    fold: bool = False
     log_dir: str = ""
     dry_run: bool = False
     as_json: bool = False
+    job_dir: str = ""
+    pid_file: str = ""
+    save_pid: bool = False
+    verbose: bool = False
 
 
 class Plan(NamedTuple):
@@ -66,6 +73,7 @@ class Plan(NamedTuple):
     resources: Resources
     backend: str
     spec: JobSpec
+    job_dir: str = ""  # the folder in which this job's own one is made
 
 
 def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Plan:
@@ -102,11 +110,13 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
         local_rank_arg=request.local_rank_arg,
         log_dir=os.path.join(cwd, request.log_dir) if request.log_dir else "",
         output=request.output,
+        stdin=stdin_of(request.stdin, resources.world.world_size),
         grace=request.grace,
         heartbeat_timeout=request.heartbeat_timeout,
     )
     _check(spec, request)
-    return Plan(request, resources, backend, spec)
+    job_dir = _job_dir(request.job_dir, environ, cwd)
+    return Plan(request, resources, backend, spec, job_dir)
 
 
 def _launcher_and_backend(request: Request) -> tuple[str, str]:
@@ -124,12 +134,18 @@ def _check(spec: JobSpec, request: Request) -> None:
         parse_core_list(spec.core_list)
     if not spec.argv[0]:
         raise InputError("PROGRAM is empty")
-    if request.as_json and not request.dry_run:
-        raise InputError("--json goes with --dry-run")
+    if request.fold and request.as_json:
+        raise InputError("--fold and --json exclude each other: events are one rank's")
     if request.backend_args:
         raise InputError("--backend-args: this backend runs no tool that could take them")
     if request.ssh_key and not os.path.isfile(request.ssh_key):
         raise InputError(f"--ssh-key {request.ssh_key}: there is no such file")
+
+
+def _job_dir(given: str, environ: Mapping[str, str], cwd: str) -> str:
+    home = environ.get("HOME") or os.path.expanduser("~")
+    default = os.path.join(home, ".madrun", "jobs")
+    return os.path.join(cwd, given or environ.get("MADRUN_JOB_DIR") or default)
 
 
 def _checked_address(address: str) -> str:

@@ -1,7 +1,9 @@
 """The record of a job, written beside it: ``job.json``, ``events.jsonl``, ``summary.json``.
 
-A thread of its own writes, so that a disk which is slow, full or gone holds up nobody; what
-takes time to import is imported there as well. Where it cannot write, it says so once.
+A thread of its own writes, so that a disk which is slow, full or gone holds up nobody. It begins
+when the workers run, or when the launch takes long: a quick start does not even share its
+processor with it, and what takes time to import is imported there. A runner that is killed before
+has its guard to write the record. Where nothing can be written, that is said once.
 """
 
 from __future__ import annotations
@@ -18,42 +20,48 @@ from madrun.runner.story import Happened
 from madrun.wire.job_folder import PLAN, SUMMARY, JobFolder
 
 _CLOSE_LIMIT = 2.0  # seconds that the end of a job waits for the disk
+_QUICK = 0.2  # seconds; a launch that takes longer is written down from its beginning on
+_EARLY = ("connecting", "trying", "starting")
 
 
 class Record:
     """The job folder's writer; ``take`` never waits."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, path: str) -> None:
         self._plan = plan
-        self._folder = JobFolder(os.path.join(plan.job_dir, plan.spec.job_id))
+        self._folder = JobFolder(path)
         self._queue: SimpleQueue[Happened | None] = SimpleQueue()
         self._events: list[dict[str, Any]] = []
+        self._begin = threading.Event()
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._thread.start()
-
-    @property
-    def path(self) -> str:
-        """The job's folder."""
-        return self._folder.path
 
     def take(self, happened: Happened) -> None:
         """Write an event down, soon."""
         self._queue.put(happened)
+        if happened.name == "phase" and happened.facts["phase"] not in _EARLY:
+            self._begin.set()
 
     def close(self) -> None:
         """Write the rest and the summary, as far as the disk is quick enough."""
         self._queue.put(None)
+        self._begin.set()
         self._thread.join(_CLOSE_LIMIT)
 
     def _run(self) -> None:
+        self._begin.wait(_QUICK)
+        from madrun.runner.startup import Startup
+
+        startup = Startup(self._plan.spec.world.hosts, self._append)
         try:
             self._open()
             while (happened := self._queue.get()) is not None:
                 self._append(happened)
+                startup.take(happened)
             self._summarize()
         except OSError as error:
-            text = f"madrun: the record of this job is not complete: {self.path}: {error.strerror}"
-            _say(text)
+            where = f"{self._folder.path}: {error.strerror}"
+            _say(f"madrun: the record of this job is not complete: {where}")
         finally:
             self._folder.close()
 

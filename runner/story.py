@@ -7,6 +7,7 @@ the record, ``--json``, the report on the start - is not known here.
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -50,12 +51,37 @@ class Story:
         sizes = [len(node.devices) for node in life.spec.world.nodes]
         self._first_ranks = [0, *itertools.accumulate(sizes)]
 
-    def note(self, name: str, at: float, **facts: object) -> None:
+    def begin(self, backend: str) -> None:
+        """The job exists; the process that the user started is the guard, our parent."""
+        world = self._life.spec.world
+        self.note(
+            "begin",
+            time.monotonic(),
+            job_id=self._life.spec.job_id,
+            madrun=self._life.version,
+            backend=backend,
+            runner_host=os.uname().nodename,
+            pids={"guard": os.getppid(), "core": os.getpid()},
+            hosts=list(world.hosts),
+            workers=world.world_size,
+        )
+
+    def end(self, status: int, kind: str, report: str) -> None:
+        """The job is over, for this reason."""
+        facts = {"job_id": self._life.spec.job_id, "exit_status": status, "kind": kind}
+        self.note("end", time.monotonic(), **facts, report=report)
+
+    def not_shown(self, lines: int) -> None:
+        """What the console did not take at the very end."""
+        if lines:
+            self.note("dropped", time.monotonic(), rank=None, lines=lines)
+
+    def note(self, name: str, at: float, /, **facts: object) -> None:
         """Something happened."""
         for listener in self._listeners:
             listener(Happened(name, at, facts))
 
-    def of_host(self, name: str, node_rank: int, at: float, **facts: object) -> None:
+    def of_host(self, name: str, node_rank: int, at: float, /, **facts: object) -> None:
         """Something happened on a host, or on the way to it."""
         self.note(name, at, host=self._life.host(node_rank), node_rank=node_rank, **facts)
 
@@ -128,6 +154,7 @@ def _exit_facts(exited: Exited, at: float, now: float) -> dict[str, Any]:
         "device": exited.device,
         "log": exited.log,
         "note": exited.note,
+        "cause": exited.cause,
     }
     if exited.status < 0:
         facts["signal"] = _signal_name(-exited.status)

@@ -16,6 +16,7 @@ class Verdict(NamedTuple):
 
     status: int
     report: str
+    kind: str = ""  # what ended it: success, worker, host, launch, signal, or unknown
 
 
 def judge(life: Life) -> Verdict:
@@ -24,24 +25,32 @@ def judge(life: Life) -> Verdict:
     A worker that was told to stop is never the cause, whatever its exit status.
     """
     if life.problems:
-        return Verdict(_common_status(life.problems), _not_started(life))
+        return Verdict(_common_status(life.problems), _not_started(life), "launch")
     failure = first_failure(life.ends)
     causes: list[tuple[float, Verdict]] = []
     if failure is not None and not failure.exited.ended:
         report = report_failure(life.ends, life.started_at)
-        causes.append((failure.at, Verdict(exit_status(failure.exited.status), report)))
+        causes.append((failure.at, Verdict(exit_status(failure.exited.status), report, "worker")))
     if life.losses:
         loss = min(life.losses, key=lambda each: each.at)
-        causes.append((loss.at, Verdict(FAILED, _lost(life, loss))))
+        causes.append((loss.at, Verdict(FAILED, _lost(life, loss), "host")))
     if life.stopped_by:
-        causes.append((life.stopped_at, Verdict(128 + life.stopped_by, _stopped(life))))
+        stopped = Verdict(128 + life.stopped_by, _stopped(life), "signal")
+        causes.append((life.stopped_at, stopped))
     if causes:
         verdict = min(causes, key=lambda each: each[0])[1]
-    elif life.unfinished() or life.left:
-        verdict = Verdict(FAILED, "madrun: the job did not end as it should")
+    elif life.unfinished() or life.left or not _all_ended_well(life):
+        verdict = Verdict(FAILED, "madrun: the job did not end as it should", "unknown")
     else:
-        verdict = Verdict(0, "")
-    return Verdict(verdict.status, "\n".join(filter(None, [_left_behind(life), verdict.report])))
+        verdict = Verdict(0, "", "success")
+    report = "\n".join(filter(None, [_left_behind(life), verdict.report]))
+    return Verdict(verdict.status, report, verdict.kind)
+
+
+def _all_ended_well(life: Life) -> bool:
+    """Success needs evidence: every rank of the World has said that it exited with 0."""
+    well = {end.exited.rank for end in life.ends if end.exited.status == 0}
+    return len(well) == life.spec.world.world_size
 
 
 def _common_status(problems: list[Problem]) -> int:

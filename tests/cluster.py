@@ -80,7 +80,7 @@ class Cluster:
         """
         return subprocess.Popen(
             self._enter(host, argv, cwd),
-            env=self._environment(env),
+            env=self._environment({"MADRUN_JOB_DIR": str(self.base / "jobs"), **(env or {})}),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +17,14 @@ if TYPE_CHECKING:
 
 
 def pytest_sessionstart() -> None:
-    """See `orphans`."""
+    """See `orphans`; and jobs of tests leave their records where they are thrown away."""
     orphans.adopt_orphans()
+    os.environ["MADRUN_JOB_DIR"] = tempfile.mkdtemp(prefix="madrun-jobs-")
+
+
+def pytest_sessionfinish() -> None:
+    """Throw the records away."""
+    shutil.rmtree(os.environ["MADRUN_JOB_DIR"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

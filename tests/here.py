@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from programs import PATIENCE
 
 MADRUN = BIN / "madrun"
 Words = str | os.PathLike[str]
+Env = Mapping[str, str] | None
 _CHOOSING = ("MADRUN_HOSTFILE", "DS_ENV_FILE", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
@@ -27,13 +28,13 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def madrun(
-    *words: Words, cwd: Path | None = None, **env: str
+    *words: Words, cwd: Path | None = None, env: Env = None
 ) -> subprocess.CompletedProcess[str]:
     """Run madrun to its end."""
     return subprocess.run(
         [MADRUN, *words],
         cwd=cwd,
-        env=environment(**env),
+        env=environment(**(env or {})),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -42,24 +43,24 @@ def madrun(
     )
 
 
-def shown(*words: Words, cwd: Path | None = None, **env: str) -> list[str]:
+def shown(*words: Words, cwd: Path | None = None, env: Env = None) -> list[str]:
     """The lines that a job which goes well prints, without prefix and in any order: sorted."""
-    done = madrun("--no-prefix", *words, cwd=cwd, **env)
+    done = madrun("--no-prefix", *words, cwd=cwd, env=env)
     assert done.returncode == 0, done.stderr
     return sorted(done.stdout.splitlines())
 
 
-def planned(*words: Words, cwd: Path | None = None, **env: str) -> dict[str, Any]:
+def planned(*words: Words, cwd: Path | None = None, env: Env = None) -> dict[str, Any]:
     """What a dry run of ``train.py`` says; nobody is contacted."""
-    done = madrun("--dry-run", "--json", *words, "train.py", cwd=cwd, **env)
+    done = madrun("--dry-run", "--json", *words, "train.py", cwd=cwd, env=env)
     assert done.returncode == 0, done.stderr
     plan: dict[str, Any] = json.loads(done.stdout)
     return plan
 
 
-def refused(*words: Words, cwd: Path | None = None, **env: str) -> str:
+def refused(*words: Words, cwd: Path | None = None, env: Env = None) -> str:
     """What is said about a mistake: one line, exit status 2, and nothing was started."""
-    done = madrun(*words, "--no-python", "echo", "started", cwd=cwd, **env)
+    done = madrun(*words, "--no-python", "echo", "started", cwd=cwd, env=env)
     assert (done.returncode, done.stdout) == (2, ""), done
     assert done.stderr.count("\n") == 1
     return done.stderr
@@ -92,13 +93,13 @@ class Here:
 
 @contextmanager
 def running(
-    *words: Words, before: Sequence[Words] = (), cwd: Path | None = None, **env: str
+    *words: Words, before: Sequence[Words] = (), cwd: Path | None = None, env: Env = None
 ) -> Iterator[Here]:
     """A madrun, started by the words ``before`` where there are any; it is killed at the end."""
     with subprocess.Popen(
         [*before, MADRUN, *words],
         cwd=cwd,
-        env=environment(**env),
+        env=environment(**(env or {})),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import selectors
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,20 @@ class Running:
             assert stream is not None
             stream.close()
         return status
+
+    def wait_however_stopped(self) -> int:
+        """Like wait; what the user started may itself be stopped, and is continued at the end."""
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self._read(time.monotonic() + 0.05)
+            if self.process.poll() is None and self._is_stopped_alone():
+                self.signal(signal.SIGCONT)
+        return self.wait()
+
+    def _is_stopped_alone(self) -> bool:
+        """True where nothing of the job runs any more but what is stopped."""
+        left = of_the_job(self.cluster)
+        return bool(left) and all(each.state == "T" for each in left)
 
     def signal(self, number: int) -> None:
         """A signal to the process that the user's shell started."""

@@ -94,7 +94,6 @@ def test_spellings_of_deepspeed_and_torchrun(spelling: list[str], expected: int)
         (["--export", "NOT_SET_ANYWHERE", "x"], "NOT_SET_ANYWHERE"),
         (["--env-file", "/none", "x"], "--env-file /none: No such file or directory"),
         (["--bind-core-list", "3-1", "x"], "does not ascend"),
-        (["--json", "x"], "--json goes with --dry-run"),
         (["--nonsense", "x"], "No such option '--nonsense'"),
         ([], "Missing argument 'PROGRAM'"),
     ],

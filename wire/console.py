@@ -38,6 +38,8 @@ class LineAssembler:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._begun = False  # the beginning of this line was shown, and is no part of the rest
+        self.continues = False  # the first line that ``feed`` or ``end`` gave is such a rest
         self._shown: bytes | None = None  # the state of the unfinished line that was shown last
         self._shown_at = float("-inf")
 
@@ -45,6 +47,7 @@ class LineAssembler:
         """The lines that this data completes, without their ends."""
         *complete, self._rest = (self._rest + data).split(b"\n")
         lines: list[bytes] = []
+        self.continues = False
         for line in complete:
             lines += self._finish(line)
         if len(self._rest) > _LONGEST_LINE:
@@ -57,10 +60,30 @@ class LineAssembler:
     def end(self) -> list[bytes]:
         """What is left when the stream is over."""
         rest, self._rest = self._rest, b""
-        return self._finish(rest) if rest else []
+        self.continues = False
+        return self._finish(rest) if rest or self._begun else []
+
+    def begin(self) -> bytes:
+        r"""What there is of an unfinished line, to be shown at once; ``feed`` gives the rest.
+
+        >>> lines = LineAssembler()
+        >>> lines.feed(b"name? ", now=0.0), lines.begin()
+        ([], b'name? ')
+        >>> lines.feed(b"me\nnext\n", now=0.0), lines.continues
+        ([b'me', b'next'], True)
+        """
+        if b"\r" in self._rest:  # a bar: it has its own pace
+            return b""
+        rest, self._rest = self._rest, b""
+        self._begun = self._begun or bool(rest)
+        return rest
 
     def _finish(self, line: bytes) -> list[bytes]:
         state = _last_state(line)
+        if self._begun:
+            self._begun = False
+            self.continues = b"\r" not in line.rstrip(b"\r")  # else it was drawn anew
+            return [state]
         shown, self._shown = self._shown, None
         return [] if state == shown else [state]
 
@@ -70,6 +93,7 @@ class LineAssembler:
         self._rest = state + b"\r" + unfinished
         if not state or now - self._shown_at < _BAR_INTERVAL:
             return []
+        self._begun = False
         self._shown, self._shown_at = state, now
         return [state]
 
@@ -138,19 +162,33 @@ class Console:
         self._assemblers: dict[tuple[int, int], LineAssembler] = {}
         # One thread each: a stdout that nobody reads must not hold up our own words on stderr.
         self._writers = {fd: _Writer(fd, on_taken) for fd in (STDOUT, STDERR)}
+        # Where a line was begun and not ended, and whose; on one terminal both streams are one.
+        self._open: dict[int, tuple[int, int]] = {}
+        self._screens = {STDOUT: STDOUT, STDERR: STDOUT if _are_one() else STDERR}
         self.dropped_lines = 0
 
-    def output(self, rank: int, stream: int, data: bytes) -> None:
-        """Show what a worker wrote; ``on_taken(rank, size)`` follows once it is written."""
+    def output(self, rank: int, stream: int, data: bytes, pause: bool = False) -> None:
+        """Show what a worker wrote; ``on_taken(rank, size)`` follows once it is written.
+
+        With ``pause``, an unfinished line is shown as far as it goes: it may be a prompt.
+        """
         assembler = self._assemblers.setdefault((rank, stream), LineAssembler())
-        self._lines(rank, stream, assembler.feed(data, time.monotonic()), len(data))
+        lines = assembler.feed(data, time.monotonic())
+        if assembler.continues:
+            lines = self._continue(rank, stream, lines)
+        self._lines(rank, stream, lines, len(data))
+        if pause:
+            self._begin(rank, stream, assembler)
 
     def end_of(self, rank: int) -> None:
         """The worker is gone: show its last words, line end or not."""
         for stream in (STDOUT, STDERR):
             assembler = self._assemblers.pop((rank, stream), None)
             if assembler is not None:
-                self._lines(rank, stream, assembler.end(), 0)
+                lines = assembler.end()
+                if assembler.continues:
+                    lines = self._continue(rank, stream, lines)
+                self._lines(rank, stream, lines, 0)
 
     def dropped(self, rank: int, lines: int) -> None:
         """Say how much of a rank's output the console was too slow for."""
@@ -159,7 +197,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Words of our own, on stderr, in order with what the workers wrote there."""
-        self._writers[STDERR].put(text.encode(errors="surrogateescape") + b"\n")
+        self._put(STDERR, text.encode(errors="surrogateescape") + b"\n")
 
     def close(self, limit: float, last_words: str = "") -> None:
         """Show what is queued and then the last words, waiting ``limit`` seconds a stream."""
@@ -176,4 +214,38 @@ class Console:
     def _lines(self, rank: int, stream: int, lines: list[bytes], size: int) -> None:
         prefix = self._prefixes[rank]
         text = b"".join(b"%b%b\n" % (prefix, line) for line in lines)
+        self._put(stream, text, rank, size)
+
+    def _begin(self, rank: int, stream: int, assembler: LineAssembler) -> None:
+        """Show the beginning of a line, or more of it, and leave the cursor behind it."""
+        text = assembler.begin()
+        screen = self._screens[stream]
+        if text and self._open.get(screen) == (rank, stream):
+            self._writers[stream].put(text)
+        elif text:
+            self._put(stream, self._prefixes[rank] + text)
+            self._open[screen] = (rank, stream)
+
+    def _continue(self, rank: int, stream: int, lines: list[bytes]) -> list[bytes]:
+        """Show the rest of a line whose beginning was shown; returns the other lines.
+
+        Where something else was shown in between, the rest is a line of its own.
+        """
+        if self._open.get(self._screens[stream]) == (rank, stream):
+            del self._open[self._screens[stream]]
+            self._writers[stream].put(lines[0] + b"\n")
+            return lines[1:]
+        return lines if lines[0] else lines[1:]
+
+    def _put(self, stream: int, text: bytes, rank: int = -1, size: int = 0) -> None:
+        if text and self._open.pop(self._screens[stream], None) is not None:
+            text = b"\n" + text
         self._writers[stream].put(text, rank, size)
+
+
+def _are_one() -> bool:
+    """True where stdout and stderr are one terminal, file or pipe."""
+    try:
+        return os.path.sameopenfile(STDOUT, STDERR)
+    except OSError:
+        return False

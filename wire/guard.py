@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from madrun.wire.exits import exit_words
+from madrun.wire.exits import FAILED, exit_words
 from madrun.wire.kernel import become_subreaper, children, command_of, kill_children
 from madrun.wire.signals import PASSED_ON, ending_signals
 
@@ -26,12 +26,17 @@ _SWEEP_LIMIT = 5.0  # seconds to wait for killed processes: one may be stuck in 
 _STOPPED_LIMIT = 5.0  # seconds a core may stay stopped while its workers run on
 
 
-def run_guarded(core: Callable[[int], int], name: str) -> NoReturn:
+def run_guarded(
+    core: Callable[[int], int],
+    name: str,
+    at_end: Callable[[int, int], None] = lambda _raw_status, _status: None,
+) -> NoReturn:
     """Run ``core(guard_fd)`` in a child process under a guard, and exit with its status.
 
     Call it before threads, sockets or large imports exist. ``guard_fd`` becomes readable (at its
-    end) in the core when the guard has gone. Neither process returns from here: an interpreter's
-    own farewell would only take time.
+    end) in the core when the guard has gone. ``at_end`` is called in the guard once nothing is
+    left, with the core's own status (-9: killed) and the one to exit with. Neither process
+    returns from here: an interpreter's own farewell would only take time.
     """
     waited = (signal.SIGCHLD, *ending_signals(), *PASSED_ON)
     guard_end, core_end = os.pipe2(os.O_CLOEXEC)
@@ -43,11 +48,14 @@ def run_guarded(core: Callable[[int], int], name: str) -> NoReturn:
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
         _run_core(core, guard_end)
     os.close(guard_end)
-    _exit(_Guard(pid, name).watch(set(waited)))
+    guard = _Guard(pid, name)
+    status = guard.watch(set(waited))
+    at_end(guard.core_status, status)
+    _exit(status)
 
 
 def _run_core(core: Callable[[int], int], guard_fd: int) -> None:
-    status = 125
+    status, guard = 125, os.getppid()
     try:
         status = core(guard_fd)
     except SystemExit as stop:
@@ -55,6 +63,8 @@ def _run_core(core: Callable[[int], int], guard_fd: int) -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
+        if os.getppid() == guard:
+            os.kill(guard, signal.SIGCONT)  # a guard that somebody stopped could not follow us
         _exit(status)
 
 
@@ -94,7 +104,16 @@ class _Guard:
             elif not (got.si_signo == signal.SIGINT and got.si_code == _SI_KERNEL):
                 os.kill(self._core, got.si_signo)
         self._sweep()
+        if self._status < 0 or self._status == FAILED:
+            from madrun.wire.private_folder import parent_folder, remove_left
+
+            remove_left(parent_folder(os.environ), os.getpid(), self._core)
         return self._exit_status(self._status)
+
+    @property
+    def core_status(self) -> int:
+        """How the core ended, as Popen.returncode has it."""
+        return self._status or 0
 
     def _patience(self) -> float | None:
         if self._stopped_since is None:

@@ -38,6 +38,8 @@ class JobFolder:
         link, new = os.path.join(parent, LATEST), os.path.join(parent, f".{name}")
         if os.path.lexists(link) and not os.path.islink(link):
             return
+        with contextlib.suppress(FileNotFoundError):  # of a job that was killed in between
+            os.unlink(new)
         os.symlink(name, new)
         try:
             os.rename(new, link)

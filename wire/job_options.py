@@ -23,6 +23,19 @@ CONTEXT = {
     "max_content_width": 100,
 }
 
+
+class Seconds(click.FloatRange):
+    """A number of seconds within bounds; ``nan`` is none, though it offends no bound."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return number
+
+
 RESOURCES = [
     click.option("-H", "--hostfile", metavar="FILE", help="MPI hostfile, in rank order."),
     click.option("--hosts", metavar="LIST", help="Hosts inline: 'node[01-04]:8,big:4'."),
@@ -60,14 +73,17 @@ WORKERS = [
                  help="Give each worker its share of the node's cores."),
     click.option("--bind-core-list", "core_list", default="", metavar="LIST",
                  help="Share only these cores: 0,2-4,6."),
-    click.option("--grace", type=click.FloatRange(0, 86400), default=15.0, show_default=True,
+    click.option("--grace", type=Seconds(0, 86400), default=15.0, show_default=True,
                  metavar="SECONDS", help="Time between TERM and KILL, for all workers together."),
 ]  # fmt: skip
 
 OUTPUT = [
+    click.option("--stdin", default="0", show_default=True, metavar="RANK",
+                 help="Who reads this command's stdin: a rank, all, or none."),
     click.option("--output", default="all", show_default=True, metavar="RANKS",
                  help="Whose output is shown: all, first, none, or ranks as 0,3-5."),
     click.option("--no-prefix", is_flag=True, help="Show lines without [host:rank]."),
+    click.option("--fold", is_flag=True, help="Show a line that several ranks write once."),
     click.option("--log-dir", default="", metavar="DIR",
                  help="Write rank0003.out and .err there, on each node."),
 ]  # fmt: skip

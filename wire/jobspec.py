@@ -39,6 +39,7 @@ class JobSpec:
     local_rank_arg: bool = False
     log_dir: str = ""
     output: str = "all"
+    stdin: str = "none"
     grace: float = 15.0
     heartbeat_timeout: float = 5.0
     restart_count: int = 0

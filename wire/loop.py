@@ -58,6 +58,10 @@ class Loop:
         """Call back whenever the descriptor is readable or at its end."""
         self._selector.register(fd, selectors.EVENT_READ, callback)
 
+    def watch_writable(self, fd: int, callback: Callback) -> None:
+        """Call back whenever the descriptor takes bytes, or its reader has gone."""
+        self._selector.register(fd, selectors.EVENT_WRITE, callback)
+
     def unwatch(self, fd: int) -> None:
         """Forget the descriptor; it stays open."""
         self._selector.unregister(fd)

@@ -3,9 +3,9 @@
 Named tuples, because every start of madrun pays for them: a frozen dataclass takes seven times as
 long to make (0.8 ms each).
 
-Up (agent to runner): Hello, CheckIn, MasterTried, Started, Exited, Output, Dropped, Interrupted,
-Finished.
-Down (runner to agent): Begin, TryMaster, Go, End, Signal, OutputTaken, Bye.
+Up (agent to runner): Hello, CheckIn, MasterTried, Started, Exited, Output, Dropped, InputTaken,
+Interrupted, Finished.
+Down (runner to agent): Begin, TryMaster, Go, End, Signal, Input, OutputTaken, Bye.
 Both ways, on the channel's own thread: Beat.
 Times named ``at`` or ``sent`` are monotonic seconds of the node that sends.
 """
@@ -20,11 +20,16 @@ STDOUT, STDERR = 1, 2
 
 
 class Hello(NamedTuple):
-    """The first word of an agent over the channel."""
+    """The first word of an agent over the channel, with its process ids.
+
+    ``age`` is how long its process had lived when it printed its key, in seconds; 0: not known.
+    """
 
     node_rank: int
     hostname: str
     pid: int
+    guard_pid: int = 0
+    age: float = 0.0
 
 
 class CheckIn(NamedTuple):
@@ -58,7 +63,8 @@ class Exited(NamedTuple):
     """A worker's end: ``status`` as Popen.returncode has it (-9 = died of signal 9).
 
     ``ended`` is true where the agent had told the worker to stop before it went.
-    ``tail`` is the end of what it wrote, ``log`` the file that has all of it (may be empty).
+    ``tail`` is the end of what it wrote, ``log`` the file that has all of it (may be empty),
+    ``cause`` what the node knows of the reason, in a line.
     """
 
     rank: int
@@ -70,14 +76,20 @@ class Exited(NamedTuple):
     tail: bytes = b""
     log: str = ""
     note: str = ""
+    cause: str = ""
 
 
 class Output(NamedTuple):
-    """Bytes that a worker wrote to stream 1 (stdout) or 2 (stderr)."""
+    """Bytes that a worker wrote to stream 1 (stdout) or 2 (stderr).
+
+    ``pause`` is true where they end in the middle of a line and nothing has followed for a
+    while: a prompt, perhaps.
+    """
 
     rank: int
     stream: int
     data: bytes
+    pause: bool = False
 
 
 class Dropped(NamedTuple):
@@ -132,6 +144,20 @@ class Signal(NamedTuple):
     number: int
 
 
+class Input(NamedTuple):
+    """What a worker is to read from its stdin; no bytes mean the end of it."""
+
+    rank: int
+    data: bytes
+
+
+class InputTaken(NamedTuple):
+    """A worker's stdin took this many bytes: as many more may be sent. 0: it takes no more."""
+
+    rank: int
+    size: int
+
+
 class OutputTaken(NamedTuple):
     """The console took this many bytes: as many more may be sent."""
 
@@ -150,6 +176,6 @@ class Beat(NamedTuple):
 
 
 Message = (
-    Hello | CheckIn | MasterTried | Started | Exited | Output | Dropped | Interrupted | Finished
-    | Begin | TryMaster | Go | End | Signal | OutputTaken | Bye | Beat
+    Hello | CheckIn | MasterTried | Started | Exited | Output | Dropped | InputTaken | Interrupted
+    | Finished | Begin | TryMaster | Go | End | Signal | Input | OutputTaken | Bye | Beat
 )  # fmt: skip

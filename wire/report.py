@@ -37,6 +37,7 @@ def report_failure(ends: Sequence[WorkerEnd], started_at: float) -> str:
     when = time.strftime("%H:%M:%S", time.localtime(time.time() - time.monotonic() + first.at))
     lines = [
         f"madrun: rank {exited.rank} on {first.host} failed first: {words}",
+        *([f"    cause: {exited.cause}"] if exited.cause else []),
         f"    pid {exited.pid}{device}, at {when}, {first.at - started_at:.1f} s after the start",
     ]
     tail = exited.tail.decode(errors="replace").rstrip().split("\n")[-_TAIL_LINES:]

@@ -103,7 +103,6 @@ class RunnerChannel:
         socket.zap_domain = DOMAIN
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
         socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_LIMIT_MS)
-        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.IPV6, 1)
         socket.bind("tcp://*:*")

@@ -6,6 +6,7 @@ what it says at length.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,8 @@ from madrun.wire.exits import exit_words
 from madrun.wire.job_folder import SUMMARY, JobFolder
 
 VERSION = 1  # of events and summary; fields may be added to a version, not changed
+
+_GUARD_GONE = "guard gone"
 
 Event = dict[str, Any]
 Object = dict[str, Any]
@@ -58,15 +61,26 @@ def summarize(events: Iterable[Event], writer: str) -> Object:
     return summary
 
 
-def conclude(path: str, job_id: str, raw_status: int, status: int) -> None:
-    """Close the record of a core that was killed, or broke; raises OSError and ValueError."""
+def conclude(path: str, job_id: str, pids: dict[str, int], statuses: tuple[int, int]) -> None:
+    """Close the record of a core that was killed, or broke; raises OSError and ValueError.
+
+    ``statuses`` are the core's own, as Popen.returncode has it, and the job's.
+    """
     folder = JobFolder(path)
     if folder.has(SUMMARY):
         return
     folder.make()
+    with contextlib.suppress(OSError):
+        folder.point_latest()
     folder.repair()
-    words = f"the runner's core {exit_words(raw_status)}; its guard ended what was left here"
-    facts = {"job_id": job_id, "exit_status": status, "kind": "core", "report": f"madrun: {words}"}
+    words = f"the runner's core {exit_words(statuses[0])}; its guard ended what was left here"
+    facts = {
+        "job_id": job_id,
+        "pids": pids,
+        "exit_status": statuses[1],
+        "kind": "core",
+        "report": f"madrun: {words}",
+    }
     folder.append(json.dumps(make_event("end", time.monotonic(), facts)))
     events = [json.loads(line) for line in folder.events()]
     folder.write(SUMMARY, json.dumps(summarize(events, "guard"), indent=2) + "\n")
@@ -103,19 +117,22 @@ def _exited(summary: Object, event: Event) -> None:
 
 
 def _guard_gone(summary: Object, event: Event) -> None:
-    summary["signals"].append({"t": event["t"], "name": "guard gone"})
+    summary["signals"].append({"t": event["t"], "name": _GUARD_GONE, "passed_on": False})
 
 
 def _signal(summary: Object, event: Event) -> None:
-    summary["signals"].append({"t": event["t"], "name": event["name"]})
+    kept = ("t", "name", "passed_on")
+    summary["signals"].append({name: event[name] for name in kept})
 
 
 def _end(summary: Object, event: Event) -> None:
     summary["job_id"] = event["job_id"]
+    if "pids" in event:  # of a guard, where the record had not begun
+        summary["pids"]["runner"] = event["pids"]
     summary["exit_status"], summary["report"] = event["exit_status"], event["report"]
     summary["kind"] = event["kind"]
-    ending = [each["name"] for each in summary["signals"] if not each["name"].startswith("SIGUSR")]
-    if event["kind"] == "signal" and ending[:1] == ["guard gone"]:
+    ending = [each["name"] for each in summary["signals"] if not each["passed_on"]]
+    if event["kind"] == "signal" and ending[:1] == [_GUARD_GONE]:
         summary["kind"] = "guard"
     summary["cause"] = _cause(summary["kind"], event["report"])
     summary["ended"] = event["t"]

@@ -20,7 +20,7 @@ class Will:
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def bequeath(self, **names: str) -> None:
-        """Tell the guard: ``folder`` and ``job_id`` of the record, the ``pid_file``."""
+        """Tell the guard of ``folder``, ``job_id``, our ``core``, and each ``pid_file``."""
         text = "".join(f"{name}={value}\0" for name, value in names.items())
         with contextlib.suppress(OSError):  # the guard is gone: we have to do it ourselves
             os.write(self._write, os.fsencode(text))
@@ -32,7 +32,7 @@ class Will:
     def execute(self, raw_status: int, status: int) -> None:
         """In the guard, once all is over: ``raw_status`` is the core's, ``status`` our own."""
         left = self._open()
-        if not left or "settled" in left:
+        if not left or left[-1][0] == "settled":
             return
         import threading
 
@@ -41,23 +41,25 @@ class Will:
         work.start()
         work.join(_LIMIT)
 
-    def _open(self) -> dict[str, str]:
-        os.set_blocking(self._read, False)
+    def _open(self) -> list[tuple[str, str]]:
         try:
             data = os.read(self._read, 64 * 1024)
         except BlockingIOError:
-            return {}
+            return []
         pairs = [item.partition("=") for item in os.fsdecode(data).split("\0") if item]
-        return {name: value for name, _, value in pairs}
+        return [(name, value) for name, _, value in pairs]
 
 
-def _finish(left: dict[str, str], raw_status: int, status: int) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        if left.get("pid_file"):
-            from madrun.wire.pid_file import remove_abandoned
+def _finish(left: list[tuple[str, str]], raw_status: int, status: int) -> None:
+    for path in [value for name, value in left if name == "pid_file"]:
+        from madrun.wire.pid_file import remove_abandoned
 
-            remove_abandoned(left["pid_file"], os.getpid())
-    with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError):
+            remove_abandoned(path, os.getpid())
+    known = dict(left)
+    if "folder" in known:
         from madrun.wire.summary import conclude
 
-        conclude(left["folder"], left["job_id"], raw_status, status)
+        with contextlib.suppress(OSError, ValueError):
+            pids = {"guard": os.getpid(), "core": int(known["core"])}
+            conclude(known["folder"], known["job_id"], pids, (raw_status, status))

@@ -7,10 +7,13 @@ unknown key is kept until the key arrives; ZeroMQ's handshake timeout ends the o
 
 from __future__ import annotations
 
+from collections import deque
+
 import zmq
 
 DOMAIN = b"madrun"
-_PENDING_LIMIT = 10_000  # questions kept; strangers cannot grow the memory without bound
+_PENDING_LIMIT = 10_000  # keys; strangers cannot grow the memory without bound
+_PER_KEY = 4  # an agent has two connections, and may have tried each of them again
 
 
 class Door:
@@ -20,12 +23,12 @@ class Door:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.bind("inproc://zeromq.zap.01")
         self._admitted: dict[bytes, int] = {}
-        self._pending: dict[bytes, list[list[bytes]]] = {}
+        self._pending: dict[bytes, deque[list[bytes]]] = {}
 
     def admit(self, node_rank: int, key: bytes) -> None:
         """The agent with this public key (32 bytes) is the one of ``node_rank``."""
         self._admitted[key] = node_rank
-        for question in self._pending.pop(key, []):
+        for question in self._pending.pop(key, ()):
             self._answer(question, node_rank)
 
     def ask(self) -> None:
@@ -37,8 +40,15 @@ class Door:
         key = question[8]
         if key in self._admitted:
             self._answer(question, self._admitted[key])
-        elif len(self._pending) < _PENDING_LIMIT:
-            self._pending.setdefault(key, []).append(question)
+        else:
+            self._keep(key, question)
+
+    def _keep(self, key: bytes, question: list[bytes]) -> None:
+        """For one key the latest questions, one per socket; the oldest keys make room."""
+        questions = self._pending.setdefault(key, deque(maxlen=_PER_KEY))
+        questions.append(question)
+        if len(self._pending) > _PENDING_LIMIT:
+            del self._pending[next(iter(self._pending))]
 
     def _answer(self, question: list[bytes], node_rank: int) -> None:
         peer, empty, version, request_id = question[:4]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from madrun.agent import output
-from madrun.agent.output import TAIL_SIZE, Outflow, Stream, log_name, open_pipe
+from madrun.agent.output import TAIL_SIZE, Outflow, Pauses, Stream, log_name, open_pipe
+from madrun.wire.loop import Loop
 from madrun.wire.messages import STDERR, STDOUT, Dropped, Message, Output
 
 WINDOW, BACKLOG = output._WINDOW, output._BACKLOG
@@ -227,3 +229,36 @@ def test_the_workers_end_blocks_and_ours_does_not(pipe: tuple[int, int]) -> None
 )
 def test_log_name(rank: int, stream: int, name: str) -> None:
     assert log_name(rank, stream) == name
+
+
+def test_a_line_that_lost_its_end_is_ended_and_one_that_lost_its_beginning_is_dropped_whole(
+    sent: Sent,
+) -> None:
+    for _ in range((WINDOW + BACKLOG) // len(FULL) - 1):
+        sent.outflow.put(0, STDOUT, FULL)
+    sent.outflow.put(0, STDOUT, b"begun")
+    sent.outflow.put(0, STDOUT, b"x" * BACKLOG + b"\nbegun too")  # one line, and a beginning
+    sent.outflow.taken(100 * WINDOW)
+    assert sent.messages[-1] == Dropped(0, 2)
+    sent.outflow.put(0, STDOUT, b" and more")
+    sent.outflow.put(0, STDOUT, b" and ended\nwhole\n")
+    assert [each.data for each in sent.outputs()[-2:]] == [b"begun", b"\nwhole\n"]
+
+
+def test_a_prompt_leaves_after_a_while_and_once(pipe: tuple[int, int], sent: Sent) -> None:
+    loop = Loop()
+    stream, pauses = Stream(pipe[0], 0, STDOUT, sent.outflow, ""), Pauses(loop)
+    began = time.monotonic()
+    for piece in (b"line\nna", b"me", b"? "):
+        os.write(pipe[1], piece)
+        stream.read()
+        pauses.heard(stream)
+        loop.call_later(0.05, loop.stop)
+        loop.run()
+    assert [each.data for each in sent.outputs()] == [b"line\n"]
+    while is_unfinished(stream):
+        loop.call_later(0.01, loop.stop)
+        loop.run()
+    assert 0.25 < time.monotonic() - began < 2
+    assert sent.messages[-1] == Output(0, STDOUT, b"name? ", pause=True)
+    loop.close()

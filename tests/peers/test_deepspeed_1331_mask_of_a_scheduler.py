@@ -7,4 +7,4 @@ from here import shown
 
 def test_slots_count_the_entries_of_the_mask() -> None:
     words = ["-i", "localhost:1,3", "--no-python", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
-    assert shown(*words, CUDA_VISIBLE_DEVICES="4,5,6,7") == ["5,7", "5,7"]
+    assert shown(*words, env={"CUDA_VISIBLE_DEVICES": "4,5,6,7"}) == ["5,7", "5,7"]

@@ -7,4 +7,4 @@ from here import shown
 
 def test_the_order_of_a_mask_is_kept() -> None:
     words = ["--no-python", "sh", "-c", "echo $LOCAL_RANK $CUDA_VISIBLE_DEVICES"]
-    assert shown(*words, CUDA_VISIBLE_DEVICES="3,1") == ["0 3,1", "1 3,1"]
+    assert shown(*words, env={"CUDA_VISIBLE_DEVICES": "3,1"}) == ["0 3,1", "1 3,1"]

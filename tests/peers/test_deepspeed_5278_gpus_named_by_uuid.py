@@ -9,4 +9,4 @@ MASK = "GPU-8932f937-d72c,MIG-GPU-b8ea3855/0/0"
 
 def test_a_device_may_be_named_by_its_uuid() -> None:
     words = ["--device-binding", "worker", "--no-python", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
-    assert shown(*words, CUDA_VISIBLE_DEVICES=MASK) == MASK.split(",")
+    assert shown(*words, env={"CUDA_VISIBLE_DEVICES": MASK}) == MASK.split(",")

@@ -12,7 +12,7 @@ SHOW = "echo ${CUDA_VISIBLE_DEVICES-no}/${HIP_VISIBLE_DEVICES-no}/${GPU_DEVICE_O
 
 def test_one_variable_is_set_and_the_others_are_removed() -> None:
     masks = {"CUDA_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "0", "GPU_DEVICE_ORDINAL": "2"}
-    assert shown("--hosts", "localhost", "--no-python", "sh", "-c", SHOW, **masks) == ["1/no/no"]
+    assert shown("--hosts", "localhost", "--no-python", "sh", "-c", SHOW, env=masks) == ["1/no/no"]
 
 
 def test_on_amd_the_lower_mask_stays_and_the_upper_one_counts_it() -> None:

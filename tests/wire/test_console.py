@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -205,3 +206,58 @@ console.close(20)
         assert process.stderr is not None
         assert process.stderr.readline() == b"ready\n"
         assert len(line(process)) == 500000 + len("[a:0] ")
+
+
+def test_a_beginning_is_shown_at_once_and_goes_on() -> None:
+    out, err = output_of("""
+console.output(0, 1, b"one\\nname? ", True)
+console.output(0, 1, b"first ", True)
+console.output(0, 1, b"me\\nnext\\n")
+console.output(1, 1, b"dots.", True)
+console.output(0, 2, b"elsewhere\\n")
+console.output(1, 1, b".\\n")
+console.close(20)
+print(sorted(taken), file=sys.stderr)
+""")
+    assert out == "[a:0] one\n[a:0] name? first me\n[a:0] next\n[a:1] dots..\n"
+    assert err == "[a:0] elsewhere\n[(0, 6), (0, 8), (0, 10), (0, 10), (1, 2), (1, 5)]\n"
+
+
+def test_a_beginning_that_was_interrupted_goes_on_in_a_line_of_its_own() -> None:
+    out, _ = output_of("""
+console.output(0, 1, b"begun", True)
+console.output(1, 1, b"other\\n")
+console.output(0, 1, b" ended\\n")
+console.output(0, 1, b"prompt> ", True)
+console.output(1, 1, b"prompt> ", True)
+console.output(0, 1, b"\\n")
+console.output(1, 1, b"\\n")
+console.output(2, 1, b"last", True)
+console.end_of(2)
+console.close(20)
+""")
+    assert out == (
+        "[a:0] begun\n[a:1] other\n[a:0]  ended\n[a:0] prompt> \n[a:1] prompt> \n[b:2] last\n"
+    )
+
+
+def test_a_bar_behind_a_beginning_is_drawn_anew() -> None:
+    out, _ = output_of("""
+console.output(0, 1, b"1%", True)
+console.output(0, 1, b"\\r2%", True)
+console.output(0, 1, b"\\r3%\\n")
+console.close(20)
+""")
+    assert out == "[a:0] 1%\n[a:0] 3%\n"
+
+
+def test_on_one_terminal_both_streams_share_the_line() -> None:
+    script = """
+console.output(0, 1, b"begun", True)
+while not taken: pass
+console.output(1, 2, b"wrong\\n")
+console.close(20)
+"""
+    with program(HEAD + script, stderr=subprocess.STDOUT) as process:
+        out, _ = process.communicate(timeout=PATIENCE)
+    assert out == b"[a:0] begun\n[a:1] wrong\n"

@@ -87,8 +87,8 @@ def test_a_killed_core_is_told_of() -> None:
 def test_the_core_sees_that_its_guard_is_gone() -> None:
     core = """
 import select
-say(os.getppid(), os.getpid())
 assert not select.select([guard_fd], [], [], 0)[0]
+say(os.getppid(), os.getpid())
 select.select([guard_fd], [], [])
 say("gone", os.read(guard_fd, 1) == b"")
 """

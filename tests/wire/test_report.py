@@ -87,6 +87,13 @@ def test_a_program_that_could_not_be_started() -> None:
     assert report.count("not started") == 1
 
 
+def test_the_cause_is_in_the_second_line() -> None:
+    lines = report_failure([end(0, -9, 0.0, cause="out of memory")], 0.0).splitlines()
+    assert lines[0].endswith("died of signal 9 (SIGKILL)")
+    assert lines[1] == "    cause: out of memory"
+    assert lines[2].startswith("    pid 100")
+
+
 def test_a_note_is_shown() -> None:
     note = "/log/rank0000.out is incomplete: No space left on device"
     assert f"    {note}" in report_failure([end(0, 1, 0.0, note=note)], 0.0).splitlines()

@@ -1,0 +1,125 @@
+"""Each victim x each fault x each phase: the job ends, and nothing of it is left on any host.
+
+The phases are told apart by what is seen from outside: an ssh session, an agent, a worker, and a
+grace that has begun. What was stopped is continued at the end; it must not go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from cluster import Cluster
+from jobs import PATIENCE, WORKER, Running, of_the_job
+from testbed.processes import Process
+
+NODE = "node02"
+KILL, TERM, STOP = signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP
+
+
+def until(look: Callable[[], list[Process]]) -> list[Process]:
+    """Look until there is something; many looks, for a phase is short."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < deadline, "the phase never came"
+        time.sleep(0.001)
+    return found
+
+
+def matching(cluster: Cluster, host: str, *words: str) -> list[Process]:
+    """The processes on a host that have a word in their command line."""
+    found = cluster.processes(host)
+    return [each for each in found if any(word in each.cmdline for word in words)]
+
+
+def agent_processes(cluster: Cluster) -> list[Process]:
+    """Guard, and core where it was forked already, of the agent on NODE; the guard first."""
+    found = matching(cluster, NODE, "madrun.agent")
+    inner = {each.pid for each in found}
+    return sorted(found, key=lambda each: each.ppid in inner)
+
+
+def runner_processes(cluster: Cluster) -> list[Process]:
+    """Guard and core of the runner; the guard first."""
+    found = matching(cluster, "head", "bin/madrun")
+    inner = {each.pid for each in found}
+    return sorted(found, key=lambda each: each.ppid in inner)
+
+
+VICTIMS: dict[str, Callable[[Cluster], list[Process]]] = {
+    "worker": lambda cluster: matching(cluster, NODE, str(WORKER)),
+    "daemon": lambda cluster: matching(cluster, NODE, "sleep 4003"),
+    "agent": lambda cluster: agent_processes(cluster)[1:],
+    "agents-guard": lambda cluster: agent_processes(cluster)[:1],
+    "sshd-session": lambda cluster: matching(cluster, NODE, "sshd: root"),
+    "runner": lambda cluster: runner_processes(cluster)[1:],
+    "runners-guard": lambda cluster: runner_processes(cluster)[:1],
+}
+
+# When a victim can be met at the earliest.
+PHASES: dict[str, Sequence[str]] = {
+    "connecting": ("sshd-session", "runner", "runners-guard"),
+    "launching": ("agent", "agents-guard", "sshd-session", "runner", "runners-guard"),
+    "running": tuple(VICTIMS),
+    "stopping": tuple(VICTIMS),
+}
+CASES = [
+    pytest.param(phase, victim, fault, id=f"{phase}-{victim}-{fault.name}")
+    for phase, victims in PHASES.items()
+    for victim in victims
+    for fault in (KILL, TERM, STOP)
+]
+
+
+def reach(phase: str, job: Running) -> None:
+    """Wait for the phase to begin."""
+    if phase == "connecting":
+        until(lambda: matching(job.cluster, NODE, "sshd: root"))
+    elif phase == "launching":
+        until(lambda: agent_processes(job.cluster)[1:])
+    else:
+        job.up(8)
+    if phase == "stopping":
+        job.signal(TERM)
+
+
+@pytest.mark.parametrize(("phase", "victim", "fault"), CASES)
+def test_nothing_is_left(cluster: Cluster, phase: str, victim: str, fault: signal.Signals) -> None:
+    hosts = ",".join(f"{host}:2" for host in cluster.hosts)
+    options = ["--grace", "1", "--heartbeat-timeout", "1.5", "--hosts", hosts]
+    stubborn = ["ignore-term"] if phase == "stopping" else []
+    job = Running(cluster, [*options, str(WORKER), "hold", "daemons", *stubborn])
+    reach(phase, job)
+    for target in until(lambda: VICTIMS[victim](cluster))[:1]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(target.outer_pid, fault)
+    if fault is STOP or victim == "daemon":
+        # Nobody has to die of this: the job is told to end, and does.
+        with contextlib.suppress(ProcessLookupError):
+            job.signal(TERM)
+            if victim == "runners-guard":  # a stopped process hears nothing: so for any program
+                job.signal(signal.SIGCONT)
+    status = job.wait_however_stopped()
+    assert status != 0
+    assert "Traceback" not in job.stderr
+    leave(cluster)
+
+
+def leave(cluster: Cluster) -> None:
+    """All but what is stopped goes by itself; that goes once it is continued."""
+    deadline = time.monotonic() + 15
+    while left := [each for each in of_the_job(cluster) if each.state != "T"]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+    for each in of_the_job(cluster):
+        os.kill(each.outer_pid, signal.SIGCONT)
+    for each in matching(cluster, NODE, "sshd: root"):
+        os.kill(each.outer_pid, signal.SIGCONT)
+    while left := of_the_job(cluster):
+        assert time.monotonic() < deadline + 5, left
+        time.sleep(0.02)
