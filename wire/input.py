@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable, Collection
 
 from madrun.wire.errors import InputError
-from madrun.wire.loop import Loop
+from madrun.wire.loop import Loop, Timer
 
 PIECE = 8 * 1024
 WINDOW = 64 * 1024  # bytes under way to the one worker that reads; where all do, a piece each
+_SECOND_LOOK = 0.3  # seconds
 _DEV_NULL = os.makedev(1, 3)
 
 
@@ -138,12 +139,24 @@ class Feed:
         typed.register(self._fd, select.EPOLLIN | select.EPOLLET)
         typed.poll(0)  # what is there already is no news
 
+        second_look: list[Timer] = []
+
         def look() -> None:
             typed.poll(0)
             if not self._in_background():
                 self._listen()
+            elif not second_look:
+                # Typed ahead: the shell that brings us back may not have done so quite yet.
+                second_look[:] = [self._loop.call_later(_SECOND_LOOK, look_again)]
+
+        def look_again() -> None:
+            second_look.clear()
+            if not self._in_background():
+                self._listen()
 
         def undo() -> None:
+            for timer in second_look:
+                timer.cancel()
             self._loop.unwatch(typed.fileno())
             typed.close()
 

@@ -133,8 +133,7 @@ class RunnerChannel:
         interval = self._timeout / BEATS_PER_TIMEOUT
         next_beat = time.monotonic()
         while True:
-            patience = max(0.0, next_beat - time.monotonic())
-            ready = poller.poll(int(patience * 1000) + 1)
+            ready = poller.poll(self._patience(next_beat))
             self._look_for_silence()
             for source, _events in ready:
                 handlers[source]()
@@ -145,6 +144,12 @@ class RunnerChannel:
             if time.monotonic() >= next_beat:
                 self._beat()
                 next_beat = time.monotonic() + interval
+
+    def _patience(self, next_beat: float) -> int:
+        """Milliseconds until the next beat is due or the next lease may have run out."""
+        now = time.monotonic()
+        rests = [peer.lease.rest(now) for peer in self._peers.values()]
+        return int(max(0.0, min([next_beat - now, *rests])) * 1000) + 1
 
     def _beat(self) -> None:
         frame = pack(Beat(time.monotonic(), 0.0))
