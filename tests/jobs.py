@@ -60,6 +60,14 @@ class Running:
             stream.close()
         return status
 
+    def lives_for(self, seconds: float) -> bool:
+        """Read for so long; True where it has not ended by then."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not self._read(deadline) and not self._selector.get_map():
+                return False
+        return self.process.poll() is None
+
     def wait_however_stopped(self) -> int:
         """Like wait; what the user started may itself be stopped, and is continued at the end."""
         deadline = time.monotonic() + PATIENCE

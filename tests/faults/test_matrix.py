@@ -15,47 +15,19 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from cluster import Cluster
-from jobs import PATIENCE, WORKER, Running, of_the_job
+from faults_support import agent_processes, matching, runner_processes, until
+from jobs import WORKER, Running, of_the_job
 from testbed.processes import Process
 
 NODE = "node02"
 KILL, TERM, STOP = signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP
 
 
-def until(look: Callable[[], list[Process]]) -> list[Process]:
-    """Look until there is something; many looks, for a phase is short."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := look()):
-        assert time.monotonic() < deadline, "the phase never came"
-        time.sleep(0.001)
-    return found
-
-
-def matching(cluster: Cluster, host: str, *words: str) -> list[Process]:
-    """The processes on a host that have a word in their command line."""
-    found = cluster.processes(host)
-    return [each for each in found if any(word in each.cmdline for word in words)]
-
-
-def agent_processes(cluster: Cluster) -> list[Process]:
-    """Guard, and core where it was forked already, of the agent on NODE; the guard first."""
-    found = matching(cluster, NODE, "madrun.agent")
-    inner = {each.pid for each in found}
-    return sorted(found, key=lambda each: each.ppid in inner)
-
-
-def runner_processes(cluster: Cluster) -> list[Process]:
-    """Guard and core of the runner; the guard first."""
-    found = matching(cluster, "head", "bin/madrun")
-    inner = {each.pid for each in found}
-    return sorted(found, key=lambda each: each.ppid in inner)
-
-
 VICTIMS: dict[str, Callable[[Cluster], list[Process]]] = {
     "worker": lambda cluster: matching(cluster, NODE, str(WORKER)),
     "daemon": lambda cluster: matching(cluster, NODE, "sleep 4003"),
-    "agent": lambda cluster: agent_processes(cluster)[1:],
-    "agents-guard": lambda cluster: agent_processes(cluster)[:1],
+    "agent": lambda cluster: agent_processes(cluster, NODE)[1:],
+    "agents-guard": lambda cluster: agent_processes(cluster, NODE)[:1],
     "sshd-session": lambda cluster: matching(cluster, NODE, "sshd: root"),
     "runner": lambda cluster: runner_processes(cluster)[1:],
     "runners-guard": lambda cluster: runner_processes(cluster)[:1],
@@ -81,7 +53,7 @@ def reach(phase: str, job: Running) -> None:
     if phase == "connecting":
         until(lambda: matching(job.cluster, NODE, "sshd: root"))
     elif phase == "launching":
-        until(lambda: agent_processes(job.cluster)[1:])
+        until(lambda: agent_processes(job.cluster, NODE)[1:])
     else:
         job.up(8)
     if phase == "stopping":

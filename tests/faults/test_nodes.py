@@ -1,0 +1,118 @@
+"""Whole nodes: power loss, a cut cable, a hang, in each phase; what stays reachable is emptied."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from cluster import Cluster
+from faults_support import agent_processes, matching, until
+from jobs import WORKER, Running, of_the_job
+
+NODE = "node02"
+Fault = Callable[[Cluster], None]
+
+FAULTS: dict[str, Fault] = {
+    "power-loss": lambda cluster: cluster.kill(NODE),
+    "crash": lambda cluster: cluster.kill(NODE, crash=True),
+    "cut": lambda cluster: cluster.partition(NODE),
+    "freeze": lambda cluster: cluster.freeze(NODE),
+}
+
+
+def reach(phase: str, job: Running) -> None:
+    """Wait for the phase to begin."""
+    if phase == "connecting":
+        until(lambda: matching(job.cluster, NODE, "sshd: root"))
+    elif phase == "launching":
+        until(lambda: agent_processes(job.cluster, NODE)[1:])
+    else:
+        job.up(8)
+    if phase == "stopping":
+        job.signal(signal.SIGTERM)
+
+
+def empty(cluster: Cluster, *hosts: str) -> None:
+    """No process of the job is on these hosts, after at most a lease and a grace."""
+    deadline = time.monotonic() + 12
+    while left := [each for each in of_the_job(cluster) if each.host in hosts]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("phase", ["connecting", "launching", "running", "stopping"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_node_goes(breakable: Cluster, phase: str, fault: str) -> None:
+    hosts = ",".join(f"{host}:2" for host in breakable.hosts)
+    options = [
+        "--grace",
+        "1",
+        "--heartbeat-timeout",
+        "1.5",
+        "--connect-timeout",
+        "2",
+        "--launch-timeout",
+        "6",
+    ]
+    stubborn = ["ignore-term"] if phase == "stopping" else []
+    job = Running(breakable, [*options, "--hosts", hosts, str(WORKER), "hold", *stubborn])
+    reach(phase, job)
+    FAULTS[fault](breakable)
+    status = job.wait()
+    assert status in ((143, 125) if phase == "stopping" else (125,)), job.stderr
+    if status == 125:
+        assert NODE in job.stderr
+    empty(breakable, "head", "node01", "node03", "node04")
+    if fault == "cut":  # it ends its own workers, alone
+        empty(breakable, NODE)
+    if fault == "freeze":  # what wakes up finds its lease expired
+        breakable.thaw(NODE)
+        empty(breakable, NODE)
+
+
+def test_a_short_cut_ends_nothing(breakable: Cluster) -> None:
+    """Shorter than the timeout: the job goes on as if nothing had been."""
+    hosts = ",".join(f"{host}:2" for host in breakable.hosts)
+    job = Running(breakable, ["--hosts", hosts, str(WORKER), "hold"])
+    job.up(8)
+    breakable.partition(NODE)
+    time.sleep(1.0)  # the fault itself
+    breakable.heal(NODE)
+    job.signal(signal.SIGUSR1)
+    job.until(r"usr1 \d", 8)
+    job.signal(signal.SIGTERM)
+    assert job.wait() == 143
+
+
+def test_a_lossy_slow_network_raises_no_false_alarm(breakable: Cluster) -> None:
+    """20 % loss and 300 ms on two of the four nodes, each way of every connection."""
+    hosts = ",".join(f"{host}:2" for host in breakable.hosts)
+    job = Running(breakable, ["--hosts", hosts, str(WORKER), "hold"])
+    job.up(8)
+    for host in (NODE, "node03"):
+        breakable.delay(host, "300ms", loss=20)
+    assert job.lives_for(15)
+    for host in (NODE, "node03"):
+        breakable.delay(host, "0")
+    job.signal(signal.SIGTERM)
+    assert job.wait() == 143
+    assert "lost" not in job.stderr
+
+
+def test_a_full_disk_under_the_logs_ends_nothing(cluster: Cluster) -> None:
+    """Training goes on; that a log is incomplete is said."""
+    logs = "/run/small"
+    mount = f"mkdir -p {logs} && mount -t tmpfs -o size=64k tmpfs {logs}"
+    cluster.run("node01", ["sh", "-c", mount], check=True)
+    try:
+        done = cluster.madrun(
+            *("--hosts", "node01", "--log-dir", logs, "--output", "none"),
+            *("--no-python", "sh", "-c", "seq 100000; exit 3"),
+        )
+    finally:
+        cluster.run("node01", ["umount", logs], check=True)
+    assert done.returncode == 3
+    assert f"{logs}/rank0000.out is incomplete: No space left on device" in done.stderr

@@ -1,0 +1,41 @@
+"""What the fault tests look at: phases and processes, seen from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from cluster import Cluster
+from jobs import PATIENCE
+from testbed.processes import Process
+
+
+def until(look: Callable[[], list[Process]]) -> list[Process]:
+    """Look until there is something; many looks, for a phase is short."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < deadline, "the phase never came"
+        time.sleep(0.001)
+    return found
+
+
+def matching(cluster: Cluster, host: str, *words: str) -> list[Process]:
+    """The processes on a host that have a word in their command line."""
+    found = cluster.processes(host)
+    return [each for each in found if any(word in each.cmdline for word in words)]
+
+
+def guard_first(found: list[Process]) -> list[Process]:
+    """Guard and core, where it was forked already, in this order."""
+    inner = {each.pid for each in found}
+    return sorted(found, key=lambda each: each.ppid in inner)
+
+
+def agent_processes(cluster: Cluster, node: str) -> list[Process]:
+    """The agent's processes on a node; the guard first."""
+    return guard_first(matching(cluster, node, "madrun.agent"))
+
+
+def runner_processes(cluster: Cluster) -> list[Process]:
+    """The runner's processes; the guard first."""
+    return guard_first(matching(cluster, "head", "bin/madrun"))
