@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 
 from cluster import Cluster
-from jobs import PATIENCE
+from jobs import PATIENCE, Running
 from testbed.processes import Process
 
 
@@ -39,3 +40,15 @@ def agent_processes(cluster: Cluster, node: str) -> list[Process]:
 def runner_processes(cluster: Cluster) -> list[Process]:
     """The runner's processes; the guard first."""
     return guard_first(matching(cluster, "head", "bin/madrun"))
+
+
+def reach(phase: str, job: Running, node: str) -> None:
+    """Wait until a phase has begun: connecting, launching, running, stopping."""
+    if phase == "connecting":
+        until(lambda: matching(job.cluster, node, "sshd: root"))
+    elif phase == "launching":
+        until(lambda: agent_processes(job.cluster, node)[1:])
+    else:
+        job.up(8)
+    if phase == "stopping":
+        job.signal(signal.SIGTERM)

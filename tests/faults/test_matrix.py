@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from cluster import Cluster
-from faults_support import agent_processes, matching, runner_processes, until
+from faults_support import agent_processes, matching, reach, runner_processes, until
 from jobs import WORKER, Running, of_the_job
 from testbed.processes import Process
 
@@ -48,25 +48,13 @@ CASES = [
 ]
 
 
-def reach(phase: str, job: Running) -> None:
-    """Wait for the phase to begin."""
-    if phase == "connecting":
-        until(lambda: matching(job.cluster, NODE, "sshd: root"))
-    elif phase == "launching":
-        until(lambda: agent_processes(job.cluster, NODE)[1:])
-    else:
-        job.up(8)
-    if phase == "stopping":
-        job.signal(TERM)
-
-
 @pytest.mark.parametrize(("phase", "victim", "fault"), CASES)
 def test_nothing_is_left(cluster: Cluster, phase: str, victim: str, fault: signal.Signals) -> None:
     hosts = ",".join(f"{host}:2" for host in cluster.hosts)
     options = ["--grace", "1", "--heartbeat-timeout", "1.5", "--hosts", hosts]
     stubborn = ["ignore-term"] if phase == "stopping" else []
     job = Running(cluster, [*options, str(WORKER), "hold", "daemons", *stubborn])
-    reach(phase, job)
+    reach(phase, job, NODE)
     for target in until(lambda: VICTIMS[victim](cluster))[:1]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(target.outer_pid, fault)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from cluster import Cluster
-from faults_support import agent_processes, matching, until
+from faults_support import reach
 from jobs import WORKER, Running, of_the_job
 
 NODE = "node02"
@@ -21,18 +21,6 @@ FAULTS: dict[str, Fault] = {
     "cut": lambda cluster: cluster.partition(NODE),
     "freeze": lambda cluster: cluster.freeze(NODE),
 }
-
-
-def reach(phase: str, job: Running) -> None:
-    """Wait for the phase to begin."""
-    if phase == "connecting":
-        until(lambda: matching(job.cluster, NODE, "sshd: root"))
-    elif phase == "launching":
-        until(lambda: agent_processes(job.cluster, NODE)[1:])
-    else:
-        job.up(8)
-    if phase == "stopping":
-        job.signal(signal.SIGTERM)
 
 
 def empty(cluster: Cluster, *hosts: str) -> None:
@@ -59,7 +47,7 @@ def test_a_node_goes(breakable: Cluster, phase: str, fault: str) -> None:
     ]
     stubborn = ["ignore-term"] if phase == "stopping" else []
     job = Running(breakable, [*options, "--hosts", hosts, str(WORKER), "hold", *stubborn])
-    reach(phase, job)
+    reach(phase, job, NODE)
     FAULTS[fault](breakable)
     status = job.wait()
     assert status in ((143, 125) if phase == "stopping" else (125,)), job.stderr
