@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 import orphans
@@ -14,6 +15,12 @@ from cluster import Cluster, brought_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# The same examples in each run of CI, so that a red one is about the change; new ones elsewhere.
+hypothesis.settings.register_profile("ci", derandomize=True, database=None)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 def pytest_sessionstart() -> None:

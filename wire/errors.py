@@ -21,9 +21,17 @@ class MadrunError(Exception):
 
 
 class InputError(MadrunError, ValueError):
-    """What the user gave is wrong: says what was read, where, and what is allowed."""
+    """What the user gave is wrong: says what was read, where, and what is allowed, in one line.
+
+    >>> str(InputError("hostfile a\\nb: No such file"))
+    'hostfile a\\\\nb: No such file'
+    """
 
     exit_status = 2
+
+    def __str__(self) -> str:
+        # A line end in what was read is shown as one, and does not make two lines of the message.
+        return super().__str__().replace("\n", "\\n").replace("\r", "\\r")
 
 
 class WireError(MadrunError, ValueError):

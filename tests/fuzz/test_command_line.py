@@ -119,6 +119,7 @@ def plan_of(argv: list[str], folder: Path) -> Plan | str | None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(ARGUMENTS, st.lists(TEXT, min_size=1, max_size=3))
+@example([["--hostfile", "\n"]], [""])
 @example([["--hosts", "a,b"], ["--ssh-user", "-oProxyCommand=x"], ["--dry-run"]], ["x"])
 def test_any_command_line(folder: Path, arguments: list[list[str]], program: list[str]) -> None:
     argv = [word for option in arguments for word in option] + ["--", *program]
