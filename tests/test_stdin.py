@@ -275,6 +275,7 @@ def test_in_the_background_the_terminal_is_the_shells() -> None:
         shell.until("u''p")
         shell.type("word\n")
         shell.until("got-word\n")
+        shell.until("$ ")  # until then what is typed is the job's
         shell.type("exit\n")
 
 
@@ -290,4 +291,5 @@ def test_stopped_and_continued() -> None:
         shell.until("u''p")
         shell.type("word\n")
         shell.until("got-word\n")
+        shell.until("$ ")  # until then what is typed is the job's
         shell.type("exit\n")
