@@ -49,7 +49,6 @@ _FLUSH_LIMIT = 3.0  # seconds for a slow console at the end
 _BYE_LIMIT = 5.0
 _TRY_LIMIT = 5.0
 _QUIET = 0.5  # seconds after the start: then nobody waits for us, and short jobs are over
-_PROBE_STACK = 256 * 1024
 
 
 class Phase(enum.Enum):

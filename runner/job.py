@@ -47,9 +47,6 @@ class RemoteLink(Link, Protocol):
     def admit(self, node_rank: int, key: str) -> None:
         """Let in the agent with this key."""
 
-    def forget(self, node_rank: int) -> None:
-        """Its silence means nothing any more."""
-
 
 class Limits(NamedTuple):
     """Seconds: for everybody to check in, and for one connection attempt."""
@@ -73,6 +70,10 @@ class Job:
     ) -> None:
         self._loop, self._limits = loop, limits
         self._life = Life(spec, version)
+        # Looked up for each piece of output: not to be counted anew on a thousand nodes.
+        nodes = enumerate(spec.world.nodes)
+        ranks_of = [node_rank for node_rank, node in nodes for _ in node.devices]
+        self._node_of_rank = dict(enumerate(ranks_of))
         self._console = console(self._taken)
         self._feed = Feed(loop, input_ranks(spec.stdin, spec.world.world_size), self._input)
         self.story = Story(self._life, listeners)
@@ -155,10 +156,8 @@ class Job:
 
     def receive(self, node_rank: int, message: Message) -> None:
         """A message of an agent; it speaks for its own ranks only."""
-        if isinstance(message, Output | Dropped | Exited | InputTaken) and not (
-            self._life.spec.world.first_rank(node_rank)
-            <= message.rank
-            < self._life.spec.world.first_rank(node_rank + 1)
+        if isinstance(message, Output | Dropped | Exited | InputTaken) and (
+            self._node_of_rank.get(message.rank) != node_rank
         ):
             return
         match message:
@@ -240,11 +239,11 @@ class Job:
             self._send(node_rank, Signal(number))
 
     def _input(self, rank: int, data: bytes) -> None:
-        self._send(self._life.spec.world.node_of_rank(rank), Input(rank, data))
+        self._send(self._node_of_rank[rank], Input(rank, data))
 
     def _taken(self, rank: int, size: int) -> None:
         """The console wrote something; called on its thread."""
-        node_rank = self._life.spec.world.node_of_rank(rank)
+        node_rank = self._node_of_rank[rank]
         self._loop.post(lambda: self._send(node_rank, OutputTaken(size)))
 
     def _send(self, node_rank: int, message: Message) -> None:
