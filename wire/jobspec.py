@@ -21,6 +21,7 @@ class JobSpec:
 
     Strings hold what the operating system gave (surrogate escapes for bytes that are no UTF-8).
     Times are seconds. ``master_port`` 0 and an empty ``master_addr`` mean: chosen at the start.
+    ``options`` are the launcher's own, by the names of its config section; a list is JSON.
     """
 
     job_id: str
@@ -43,11 +44,7 @@ class JobSpec:
     grace: float = 15.0
     heartbeat_timeout: float = 5.0
     restart_count: int = 0
-
-    @property
-    def master_is_given(self) -> bool:
-        """True where the user named the master address."""
-        return bool(self.master_addr)
+    options: dict[str, str] = field(default_factory=dict)
 
 
 def shown_ranks(output: str, world_size: int) -> frozenset[int]:

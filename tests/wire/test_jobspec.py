@@ -44,8 +44,3 @@ def test_a_spec_is_a_value() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         SPEC.grace = 1.0  # type: ignore[misc]
     assert dataclasses.replace(SPEC, grace=1.0) != SPEC
-
-
-@pytest.mark.parametrize(("address", "given"), [("", False), ("node01", True)])
-def test_master_is_given(address: str, given: bool) -> None:
-    assert dataclasses.replace(SPEC, master_addr=address).master_is_given is given
