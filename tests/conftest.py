@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,12 @@ if os.environ.get("CI"):
 
 
 def pytest_sessionstart() -> None:
-    """See `orphans`; and jobs of tests leave their records where they are thrown away."""
+    """See `orphans`; and jobs of tests leave their records where they are thrown away.
+
+    Under nohup, or behind a shell's `&`, these signals are ignored, and so by all that we start.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     orphans.adopt_orphans()
     os.environ["MADRUN_JOB_DIR"] = tempfile.mkdtemp(prefix="madrun-jobs-")
 

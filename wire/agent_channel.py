@@ -1,7 +1,8 @@
 """The agent's end of the control channel, and its lease on life.
 
 The agent's workers live only as long as the runner is heard of. The thread here answers each
-heartbeat at once and says so when the runner has gone; it does nothing that could block.
+heartbeat at once, sends pulses, and says so when the runner has gone; it does nothing that could
+block.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import zmq
 from zmq.utils import z85
 
 from madrun.wire.codec import MAX_FRAME, pack, unpack
 from madrun.wire.errors import ClusterError, WireError
-from madrun.wire.lease import Lease
-from madrun.wire.messages import Beat, Begin, Dropped, Message, Output
+from madrun.wire.lease import Tie
+from madrun.wire.messages import Beat, Begin, Dropped, Message, Output, Pulses
+from madrun.wire.pulse import PULSES_PER_TIMEOUT, AgentPulse, is_loopback
 from madrun.wire.reach import first_reachable
 
 _RECONNECT_LIMIT = 0.5  # seconds without a word after the connection broke
@@ -45,7 +48,9 @@ class AgentChannel:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._public, self._secret = zmq.curve_keypair()
         self.public_key = z85.decode(self._public).hex()
-        self._lease = Lease(patience, time.monotonic())
+        self._tie = Tie(patience, time.monotonic())
+        self._pulse: AgentPulse | None = None
+        self._pulse_interval = self._next_pulse = float("inf")
         self._outgoing: deque[tuple[bool, bytes]] = deque()
         self._closing = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -56,6 +61,7 @@ class AgentChannel:
         address, problem = first_reachable(addresses, ports[0], _CONNECT_LIMIT)
         if not address:
             raise ClusterError(f"the runner cannot be reached from here: {problem}")
+        self._address = address
         key = bytes.fromhex(runner_key)
         self._control = self._dial(address, ports[0], key)
         self._output = self._dial(address, ports[1], key)
@@ -76,6 +82,8 @@ class AgentChannel:
         if self._thread.is_alive():
             self._thread.join()
         self._context.destroy(linger=500)
+        if self._pulse is not None:
+            self._pulse.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -97,32 +105,39 @@ class AgentChannel:
             return  # enough wake-ups are under way
 
     def _run(self) -> None:
-        poller = zmq.Poller()
-        handlers: dict[object, Callable[[], None]] = {
-            self._control: self._receive,
-            self._monitor: self._disconnected,
-            self._wake_read: lambda: (os.read(self._wake_read, 4096), None)[1],
-        }
-        for source in handlers:
-            poller.register(source, zmq.POLLIN)
+        self._poller = zmq.Poller()
+        self._handlers: dict[object, Callable[[], None]] = {}
+        self._handle(self._control, self._receive)
+        self._handle(self._monitor, self._disconnected)
+        self._handle(self._wake_read, lambda: (os.read(self._wake_read, 4096), None)[1])
         while True:
-            ready = poller.poll(int(self._lease.rest(time.monotonic()) * 1000) + 1)
+            ready = self._poller.poll(self._patience())
             # Before anything queued is read: a process that was stopped must not go on.
-            if self._lease.expired(time.monotonic()):
+            if self._tie.expired(time.monotonic()):
                 self._post(lambda: self._on_lost("no word from the runner"))
                 return
             for source, _events in ready:
-                handlers[source]()
+                self._handlers[source]()
             while self._outgoing:
                 is_output, frame = self._outgoing.popleft()
                 (self._output if is_output else self._control).send(frame)
             if self._closing:
                 return
+            self._send_pulse()
+
+    def _handle(self, source: Any, handler: Callable[[], None]) -> None:
+        self._handlers[source] = handler
+        self._poller.register(source, zmq.POLLIN)
+
+    def _patience(self) -> int:
+        """Milliseconds until the next pulse is due or the tie may be cut."""
+        now = time.monotonic()
+        return int(max(0.0, min(self._tie.rest(now), self._next_pulse - now)) * 1000) + 1
 
     def _disconnected(self) -> None:
         event, _value = struct.unpack("=Hi", self._monitor.recv_multipart()[0])
         if event == zmq.EVENT_DISCONNECTED:
-            self._lease.shorten(time.monotonic(), _RECONNECT_LIMIT)
+            self._tie.connection_ended(time.monotonic(), _RECONNECT_LIMIT)
 
     def _receive(self) -> None:
         try:
@@ -131,9 +146,30 @@ class AgentChannel:
             return
         now = time.monotonic()
         if isinstance(message, Begin):
-            self._lease.timeout = message.spec.heartbeat_timeout
-        self._lease.renew(now)
+            self._tie.set_timeout(message.spec.heartbeat_timeout)
+            self._pulse_interval = message.spec.heartbeat_timeout / PULSES_PER_TIMEOUT
+            self._next_pulse = now
+        self._tie.word(now)
         if isinstance(message, Beat):
             self._control.send(pack(Beat(now, message.sent)))
+        elif isinstance(message, Pulses):
+            self._begin_pulses(message)
         else:
             self._post(lambda: self._on_message(message))
+
+    def _begin_pulses(self, told: Pulses) -> None:
+        """Where the way to the runner is a tunnel's end on this machine, no datagram goes."""
+        if self._pulse is None and not is_loopback(self._address):
+            self._pulse = AgentPulse(self._address, told.port, told.node_rank, told.key)
+            self._handle(self._pulse.socket.fileno(), self._take_pulses)
+
+    def _send_pulse(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_pulse:
+            self._next_pulse = now + self._pulse_interval
+            if self._pulse is not None:
+                self._pulse.beat()
+
+    def _take_pulses(self) -> None:
+        if self._pulse is not None and self._pulse.heard():
+            self._tie.pulse(time.monotonic())

@@ -1,6 +1,9 @@
-"""Who is still there: a lease that every word of the other side renews."""
+"""Who is still there: leases that every word of the other side renews."""
 
 from __future__ import annotations
+
+# How many timeouts the connection itself may be silent while pulses say that the other side lives.
+CONNECTION_TIMEOUTS = 24
 
 
 class Lease:
@@ -38,6 +41,54 @@ class Lease:
         """True once the lease has run out; it stays so."""
         self._over = self._over or now > self._until
         return self._over
+
+
+class Tie:
+    """What holds one side of a job to the other: words on the connection, and pulses beside it.
+
+    Either keeps the tie for ``timeout`` seconds. Pulses alone keep it for CONNECTION_TIMEOUTS of
+    those: an other side that lives but can tell us nothing is no use for ever.
+
+    >>> tie = Tie(5.0, now=0.0)
+    >>> tie.word(1.0), tie.pulse(5.0), tie.pulse(9.9), tie.expired(14.8)
+    (True, True, True, False)
+    """
+
+    def __init__(self, timeout: float, now: float) -> None:
+        self._any = Lease(timeout, now)
+        self._connection = Lease(timeout * CONNECTION_TIMEOUTS, now)
+        self._broken = False
+
+    def set_timeout(self, timeout: float) -> None:
+        """From the next sign of life on."""
+        self._any.timeout, self._connection.timeout = timeout, timeout * CONNECTION_TIMEOUTS
+
+    def word(self, now: float) -> bool:
+        """Something came over the connection; False where the tie had been cut already."""
+        if self.expired(now):
+            return False
+        self._broken = False
+        self._connection.renew(now)
+        return self._any.renew(now)
+
+    def pulse(self, now: float) -> bool:
+        """A pulse came; after the end of the connection it says nothing."""
+        if self._broken or self.expired(now):
+            return False
+        return self._any.renew(now)
+
+    def connection_ended(self, now: float, rest: float) -> None:
+        """The other side is probably gone: ``rest`` seconds more, unless it connects again."""
+        self._broken = True
+        self._any.shorten(now, rest)
+
+    def rest(self, now: float) -> float:
+        """Seconds until it is cut, if nothing comes."""
+        return min(self._any.rest(now), self._connection.rest(now))
+
+    def expired(self, now: float) -> bool:
+        """True once it has been cut; it stays so."""
+        return self._any.expired(now) or self._connection.expired(now)
 
 
 class ClockOffset:

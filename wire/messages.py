@@ -6,7 +6,7 @@ long to make (0.8 ms each).
 Up (agent to runner): Hello, CheckIn, MasterTried, Started, Exited, Output, Dropped, InputTaken,
 Interrupted, Finished.
 Down (runner to agent): Begin, TryMaster, Go, End, Signal, Input, OutputTaken, Bye.
-Both ways, on the channel's own thread: Beat.
+On the channel's own thread: Pulses (down), Beat (both ways).
 Times named ``at`` or ``sent`` are monotonic seconds of the node that sends.
 """
 
@@ -175,7 +175,15 @@ class Beat(NamedTuple):
     echo: float
 
 
+class Pulses(NamedTuple):
+    """Where to send pulses (see ``pulse``): the runner's UDP port, and this agent's key."""
+
+    node_rank: int
+    port: int
+    key: bytes
+
+
 Message = (
     Hello | CheckIn | MasterTried | Started | Exited | Output | Dropped | InputTaken | Interrupted
-    | Finished | Begin | TryMaster | Go | End | Signal | Input | OutputTaken | Bye | Beat
+    | Finished | Begin | TryMaster | Go | End | Signal | Input | OutputTaken | Bye | Beat | Pulses
 )  # fmt: skip

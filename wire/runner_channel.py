@@ -1,8 +1,8 @@
 """The runner's end of the control channel: two CURVE ROUTER sockets on a thread of their own.
 
 One socket carries control messages and heartbeats, the other one workers' output, so that no
-flood of logs stands before a sign of life. The thread only moves frames: neither the console
-nor a disk can hold up a heartbeat.
+flood of logs stands before a sign of life; pulses go beside them as datagrams. The thread only
+moves frames: neither the console nor a disk can hold up a heartbeat.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from zmq.utils import z85
 
 from madrun.wire.codec import MAX_FRAME, pack, unpack
 from madrun.wire.errors import WireError
-from madrun.wire.lease import ClockOffset, Lease
-from madrun.wire.messages import Beat, Hello, Message
+from madrun.wire.lease import ClockOffset, Tie
+from madrun.wire.messages import Beat, Hello, Message, Pulses
+from madrun.wire.pulse import RunnerPulse, new_key
 from madrun.wire.zap import DOMAIN, Door
 
 BEATS_PER_TIMEOUT = 5
@@ -33,7 +34,8 @@ class _Peer:
     """What the channel knows of one agent that has said Hello."""
 
     routing_id: bytes
-    lease: Lease
+    tie: Tie
+    pulse_key: bytes = field(default_factory=new_key)
     clock: ClockOffset = field(default_factory=ClockOffset)
 
 
@@ -59,6 +61,7 @@ class RunnerChannel:
         self.public_key = z85.decode(public).hex()
         self._control = self._listen(secret)
         self._output = self._listen(secret)
+        self._pulse = RunnerPulse()
         self.ports = (self._port(self._control), self._port(self._output))
         self._peers: dict[int, _Peer] = {}
         self._outgoing: deque[Callable[[], None]] = deque()
@@ -76,10 +79,6 @@ class RunnerChannel:
         frame = pack(message)
         self._do(lambda: self._send(node_rank, frame))
 
-    def forget(self, node_rank: int) -> None:
-        """The agent has gone as it should: its silence means nothing from here on."""
-        self._do(lambda: self._peers.pop(node_rank, None))
-
     def clock_of(self, node_rank: int) -> ClockOffset:
         """The offset of an agent's clock as far as it is known."""
         peer = self._peers.get(node_rank)
@@ -93,6 +92,7 @@ class RunnerChannel:
         self._do(lambda: None)
         self._thread.join()
         self._context.destroy(linger=500)
+        self._pulse.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -126,6 +126,7 @@ class RunnerChannel:
             self._door.socket: self._door.ask,
             self._control: lambda: self._receive(self._control),
             self._output: lambda: self._receive(self._output),
+            self._pulse.socket.fileno(): self._take_pulses,
             self._wake_read: lambda: (os.read(self._wake_read, 4096), None)[1],
         }
         for source in handlers:
@@ -148,7 +149,7 @@ class RunnerChannel:
     def _patience(self, next_beat: float) -> int:
         """Milliseconds until the next beat is due or the next lease may have run out."""
         now = time.monotonic()
-        rests = [peer.lease.rest(now) for peer in self._peers.values()]
+        rests = [peer.tie.rest(now) for peer in self._peers.values()]
         return int(max(0.0, min([next_beat - now, *rests])) * 1000) + 1
 
     def _beat(self) -> None:
@@ -159,7 +160,7 @@ class RunnerChannel:
     def _look_for_silence(self) -> None:
         now = time.monotonic()
         for node_rank, peer in list(self._peers.items()):
-            if peer.lease.expired(now):
+            if peer.tie.expired(now):
                 del self._peers[node_rank]
                 self._post(partial(self._on_silent, node_rank))
 
@@ -167,6 +168,15 @@ class RunnerChannel:
         peer = self._peers.get(node_rank)
         if peer is not None:
             self._control.send_multipart([peer.routing_id, frame])
+
+    def _take_pulses(self) -> None:
+        now = time.monotonic()
+        for node_rank in self._pulse.take(self._pulse_key):
+            self._peers[node_rank].tie.pulse(now)
+
+    def _pulse_key(self, node_rank: int) -> bytes | None:
+        peer = self._peers.get(node_rank)
+        return peer.pulse_key if peer else None
 
     def _receive(self, socket: zmq.Socket[bytes]) -> None:
         frames = socket.recv_multipart(copy=False)
@@ -179,10 +189,11 @@ class RunnerChannel:
         now = time.monotonic()
         peer = self._peers.get(node_rank)
         if isinstance(message, Hello) and socket is self._control and peer is None:
-            peer = _Peer(routing_id.bytes, Lease(self._timeout, now))
+            peer = _Peer(routing_id.bytes, Tie(self._timeout, now))
             self._peers[node_rank] = peer
             self._send(node_rank, pack(Beat(now, 0.0)))
-        if peer is None or not peer.lease.renew(now):
+            self._send(node_rank, pack(Pulses(node_rank, self._pulse.port, peer.pulse_key)))
+        if peer is None or not peer.tie.word(now):
             return
         if isinstance(message, Beat):
             peer.clock.sample(message.echo, message.sent, now)

@@ -219,21 +219,6 @@ def test_an_agent_whose_channel_closes_falls_silent(open_ends: list[Any]) -> Non
     runner.channel.send(0, Signal(1))  # to nobody: harmless
 
 
-def test_one_that_left_as_it_should_is_not_missed(open_ends: list[Any]) -> None:
-    runner = Runner(timeout=1.0)
-    open_ends.append(runner)
-    for node_rank in (0, 1):
-        agent = Agent(runner)
-        runner.channel.admit(node_rank, agent.channel.public_key)
-        agent.connect().channel.send(HELLO)
-        assert runner.next() == (node_rank, HELLO)
-        if node_rank == 0:
-            runner.channel.forget(0)
-        agent.channel.close()
-    assert runner.silent.get(timeout=PATIENCE) == 1
-    assert runner.silent.empty()
-
-
 def test_a_quiet_agent_is_kept_by_its_heartbeats(open_ends: list[Any]) -> None:
     runner = Runner(timeout=2.0)
     open_ends.append(runner)
