@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import NoReturn
 
@@ -10,7 +12,7 @@ from madrun.wire.guard import run_guarded
 
 def main() -> NoReturn:
     """The command; does not return."""
-    run_guarded(_core, "madagent")
+    run_guarded(_core, "madagent", _tell_end)
 
 
 def _core(guard_fd: int) -> int:
@@ -27,6 +29,19 @@ def _core(guard_fd: int) -> int:
     from madrun.agent.cli import run_command
 
     return run_command(sys.argv[1:], guard_fd)
+
+
+def _tell_end(core_status: int, _status: int) -> None:
+    """In the guard: say that this agent has ended, where its process's end is not seen alone."""
+    if sys.argv[1:2] != ["--runner"]:
+        return
+    from madrun.agent.place import place_under_tool
+    from madrun.wire.hello import GoneLine
+
+    place = place_under_tool(sys.argv[1:], os.environ)
+    if place is not None:
+        with contextlib.suppress(OSError):  # nobody is left to read it
+            os.write(1, GoneLine(*place, core_status).encode())
 
 
 if __name__ == "__main__":

@@ -12,25 +12,29 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from typing import TYPE_CHECKING
 
-from madrun.agent.diagnosis import Diagnosis
-from madrun.agent.input import Inputs
+from madrun.agent.crew import Crew
+from madrun.agent.drain import Drain
 from madrun.agent.master import MasterPort
-from madrun.agent.output import Outflow, Pauses, Stream
-from madrun.agent.readiness import Ready, make_ready, worker_environment
+from madrun.agent.planned_files import PlannedFiles
+from madrun.agent.readiness import Ready, make_ready
+from madrun.agent.stages import Outcome, Stages, as_failure
 from madrun.agent.tree import Ending, load_psutil, reaped
 from madrun.agent.worker import Worker
-from madrun.launchers.registry import planner
+from madrun.launchers.plan import ProcessPlan
+from madrun.launchers.registry import planner, port_wishes
 from madrun.wire.errors import MadrunError
-from madrun.wire.input import input_ranks
-from madrun.wire.jobspec import JobSpec, shown_ranks
+from madrun.wire.exits import FAILED
+from madrun.wire.jobspec import JobSpec
 from madrun.wire.kernel import become_subreaper
 from madrun.wire.loop import Loop
 from madrun.wire.messages import (
+    LAST,
     Begin,
     Bye,
     CheckIn,
+    Concluded,
     End,
     Exited,
     Finished,
@@ -40,10 +44,15 @@ from madrun.wire.messages import (
     MasterTried,
     Message,
     OutputTaken,
+    Serving,
     Signal,
     Started,
+    StartedLater,
     TryMaster,
 )
+
+if TYPE_CHECKING:
+    from madrun.agent.ports import Ports
 
 _FLUSH_LIMIT = 3.0  # seconds for a slow console at the end
 _BYE_LIMIT = 5.0
@@ -79,13 +88,14 @@ class Agent:
         self._phase = Phase.WAITING
         self._spec: JobSpec | None = None
         self._ready: Ready | None = None
-        self._diagnosis: Diagnosis | None = None
         self._master: MasterPort | None = None
-        self._workers: dict[int, Worker] = {}
-        self._outflow = Outflow(send)
-        self._pauses = Pauses(loop)
-        self._inputs = Inputs(loop, send)
+        self._ports: Ports | None = None
+        self._files: PlannedFiles | None = None
+        self._stages: Stages | None = None
+        self._started = False
+        self._crew = Crew(loop, send)
         self._ending = Ending(loop, self._ended)
+        self._drain = Drain(loop, self._ending, self._crew.workers, send)
         self._left: tuple[str, ...] = ()
         self._alone = False
         loop.on_signal(signal.SIGCHLD, lambda _number: self.reap())
@@ -97,21 +107,25 @@ class Agent:
                 self._begin(spec)
             case TryMaster(addresses, port) if self._phase is Phase.READY:
                 self._try_master(addresses, port)
-            case Go(address, port) if self._phase is Phase.READY:
-                self._go(address, port)
-            case End(grace, _):
-                self.end(grace)
+            case Go() if self._phase is Phase.READY:
+                self._go(message)
+            case End(grace, _, upto):
+                self.end(grace, upto)
             case Signal(number):
                 self.signal_workers(number)
             case Input(rank, data):
-                self._inputs.put(rank, data)
+                self._crew.inputs.put(rank, data)
             case OutputTaken(size):
-                self._outflow.taken(size)
+                self._crew.outflow.taken(size)
                 self._finish_when_flushed()
             case Bye() if self._phase is Phase.FINISHED:
                 self._on_gone()
             case _:
                 return
+
+    def take_place(self, node_rank: int) -> None:
+        """Learn the node rank late, with the job spec, from the name of this host."""
+        self._node_rank = node_rank
 
     def interrupt(self, number: int) -> None:
         """A signal told this agent to stop: end here, and tell the runner to end everywhere."""
@@ -127,33 +141,46 @@ class Agent:
         self._alone = True
         self.end(self._grace)
 
-    def end(self, grace: float) -> None:
-        """End every process of the job on this node: TERM, grace, KILL."""
+    def end(self, grace: float, upto: int = LAST) -> None:
+        """End every process of the job on this node: TERM, grace, KILL.
+
+        Those whose stop order is above ``upto`` are left alone until they are named too.
+        """
         if self._phase is Phase.FINISHED:
             return
         self._phase = Phase.ENDING
-        if self._master is not None:
-            self._master.release()
-        self._ending.begin(grace)
+        if self._stages is not None:
+            self._stages.close()
+        self._let_go_of_ports()
+        self._drain.end(grace, upto)
 
     def signal_workers(self, number: int) -> None:
         """Send a signal to each worker; nothing ends because of it."""
-        for worker in self._workers.values():
-            worker.signal(number)
+        self._crew.signal(number)
 
     def reap(self) -> None:
         """Take note of every child that has ended, workers and adopted orphans alike."""
-        gone = [(self._workers[pid], status) for pid, status in reaped() if pid in self._workers]
+        workers = self._crew.workers
+        gone = [(workers[pid], status) for pid, status in reaped() if pid in workers]
         at, ended = time.monotonic(), self._phase is Phase.ENDING
         for worker, status in gone:
-            self._inputs.close(worker.plan.rank)
-            self._send(self._explained(worker.exited(status, at, ended)))
-        if gone and self._phase is Phase.RUNNING:
-            failed = any(status != 0 for _, status in gone)
-            if failed or all(worker.status is not None for worker in self._workers.values()):
-                self.end(self._grace)
+            self._crew.inputs.close(worker.plan.rank)
+            exited = as_failure(worker.exited(status, at, ended), worker.plan)
+            self._send(self._crew.explained(exited))
+            if not ended:
+                self._what_now(worker, status, at)
         if self._phase is Phase.ENDING:
             self._ending.check()
+            self._drain.check()
+
+    def _what_now(self, worker: Worker, status: int, at: float) -> None:
+        """A worker has ended by itself."""
+        assert self._stages is not None
+        match self._stages.ended(worker.plan, status):
+            case Outcome.FAILED | Outcome.DONE:
+                self.end(self._grace)
+            case Outcome.CONCLUDED:
+                self._send(Concluded(worker.plan.rank, at))
 
     @property
     def _grace(self) -> float:
@@ -165,13 +192,27 @@ class Agent:
             self._ready = make_ready(spec, self._node_rank, self._environ)
             if self._node_rank == 0:
                 self._master = MasterPort(spec.master_port)
+            self._hold_ports(spec)
         except MadrunError as error:
             self._send(CheckIn(problem=str(error), status=error.exit_status))
             return
         self._phase = Phase.READY
         facts = self._ready.facts
         port = self._master.port if self._master else 0
-        self._send(CheckIn(vendor=facts.vendor, devices=facts.devices, port=port))
+        note, ports = self._ready.note, self._ports.numbers if self._ports else ()
+        self._send(CheckIn("", 0, facts.vendor, facts.devices, port, note, ports))
+
+    def _hold_ports(self, spec: JobSpec) -> None:
+        wishes = port_wishes(spec, self._node_rank)
+        if wishes:
+            from madrun.agent.ports import Ports
+
+            self._ports = Ports(wishes)
+
+    def _let_go_of_ports(self) -> None:
+        for held in (self._master, self._ports):
+            if held is not None:
+                held.release()
 
     def _try_master(self, addresses: tuple[str, ...], port: int) -> None:
         from madrun.wire.reach import first_reachable
@@ -183,46 +224,65 @@ class Agent:
         # A thread, because connecting can block; nothing is forked while it runs.
         threading.Thread(target=attempt, name="try-master", daemon=True).start()
 
-    def _go(self, master_addr: str, master_port: int) -> None:
+    def _go(self, go: Go) -> None:
         assert self._spec is not None
         assert self._ready is not None
-        if self._master is not None:
-            self._master.release()
+        self._let_go_of_ports()
         self._phase = Phase.RUNNING
-        facts = self._ready.facts
-        plan = planner(self._spec.launcher)(
-            self._spec, self._node_rank, master_addr, master_port, facts
-        )
-        shown = shown_ranks(self._spec.output, self._spec.world.world_size)
-        reading = input_ranks(self._spec.stdin, self._spec.world.world_size)
-        self._diagnosis = Diagnosis(self._spec.workdir, self._spec.log_dir, self._environ)
-        for process in plan.processes:
-            if not facts.devices:  # slots of a job on the CPU are no devices
-                process = process._replace(device="")
-            cores = self._ready.cores[process.local_rank] if self._ready.cores else ()
-            env = worker_environment(self._ready.base_env, process.env, self._spec.env, process.cwd)
-            self._diagnosis.prepare(env, process.rank)
-            try:
-                worker = Worker(
-                    process,
-                    env,
-                    self._outflow if process.rank in shown else None,
-                    self._spec.log_dir,
-                    cores,
-                    takes_input=process.rank in reading,
-                )
-            except (OSError, ValueError, MadrunError) as error:
-                self._could_not_start(process.rank, error)
-                return
-            self._workers[worker.pid] = worker
-            if worker.stdin >= 0:
-                self._inputs.open(process.rank, worker.stdin)
-            for stream in worker.streams:
-                self._loop.watch(stream.fd, partial(self._read, stream))
-        self._send(Started(tuple(self._workers)))
-        self._diagnosis.begin()
+        facts, make_plan = self._ready.facts, planner(self._spec.launcher)
+        try:
+            if go.addresses:
+                from madrun.agent.ports import peers_of
+
+                facts = facts._replace(peers=peers_of(go))
+            plan = make_plan(self._spec, self._node_rank, go.master_addr, go.master_port, facts)
+        except MadrunError as error:
+            plan = make_plan(self._spec, self._node_rank, "", 0, self._ready.facts)
+            self._could_not_start(plan.processes[0].rank, error)
+            return
+        try:
+            self._files = PlannedFiles(plan)
+        except OSError as error:
+            self._could_not_start(plan.processes[0].rank, error)
+            return
+        plan = self._files.filled(plan)
+        self._crew.prepare(self._spec, self._ready, self._environ)
+        self._stages = Stages(self._loop, plan, self._spec.ready_timeout, self)
+        self._stages.begin()
+        if self._phase is not Phase.RUNNING:  # one could not be started
+            return
+        pids = {worker.plan.rank: pid for pid, worker in self._crew.workers.items()}
+        self._send(Started(tuple(pids.get(each.rank, 0) for each in plan.processes)))
+        self._started = True
         self._loop.call_later(_QUIET, load_psutil)
-        self._loop.call_later(_QUIET, self._diagnosis.preload)
+        if self._crew.diagnosis is not None:
+            self._crew.diagnosis.begin()
+            self._loop.call_later(_QUIET, self._crew.diagnosis.preload)
+
+    # ---- Listener of the stages
+
+    def start(self, process: ProcessPlan) -> bool:
+        """See madrun.agent.stages.Listener."""
+        try:
+            worker = self._crew.start(process)
+        except (OSError, ValueError, MadrunError) as error:
+            self._could_not_start(process.rank, error)
+            return False
+        if self._started:
+            self._send(StartedLater(process.rank, worker.pid))
+        return True
+
+    def is_ready(self, url: str) -> None:
+        """See madrun.agent.stages.Listener."""
+        self._send(Serving(url))
+
+    def is_late(self, process: ProcessPlan, reason: str) -> None:
+        """See madrun.agent.stages.Listener."""
+        at, worker = time.monotonic(), self._crew.of_rank(process.rank)
+        nothing = Exited(process.rank, 0, FAILED, at, ended=False)
+        exited = worker.last_words(FAILED, at) if worker else nothing
+        self._send(exited._replace(note=reason))
+        self.end(self._grace)
 
     def _could_not_start(self, rank: int, error: Exception) -> None:
         status = error.exit_status if isinstance(error, MadrunError) else 126
@@ -230,28 +290,12 @@ class Agent:
         self._send(Exited(rank, 0, status, at, ended=False, note=f"not started: {error}"))
         self.end(self._grace)
 
-    def _explained(self, exited: Exited) -> Exited:
-        """With its cause, if it failed by itself; a worker that we ended needs none."""
-        if exited.status == 0 or exited.ended or self._diagnosis is None:
-            return exited
-        return exited._replace(cause=self._diagnosis.cause(exited))
-
-    def _read(self, stream: Stream) -> None:
-        if not stream.read():
-            self._loop.unwatch(stream.fd)
-            stream.flush()
-        elif stream.unfinished:
-            self._pauses.heard(stream)
-
     def _ended(self, left: tuple[str, ...]) -> None:
         """Nothing runs here any more; what the workers wrote may still be under way."""
         self._left = left
-        if self._diagnosis is not None:
-            self._diagnosis.close()
-        for worker in self._workers.values():
-            for stream in worker.streams:
-                stream.drain()
-                stream.flush()
+        self._crew.close()
+        if self._files is not None:
+            self._files.remove()
         if self._alone:
             self._phase = Phase.FINISHED
             self._on_gone()
@@ -260,13 +304,13 @@ class Agent:
         self._finish_when_flushed()
 
     def _finish_when_flushed(self) -> None:
-        if self._phase is Phase.ENDING and self._ending.over and self._outflow.empty:
+        if self._phase is Phase.ENDING and self._ending.over and self._crew.outflow.empty:
             self._finish()
 
     def _finish(self) -> None:
         if self._phase is Phase.FINISHED:
             return
         self._phase = Phase.FINISHED
-        self._outflow.abandon()
+        self._crew.outflow.abandon()
         self._send(Finished(self._left))
         self._loop.call_later(_BYE_LIMIT, self._on_gone)

@@ -7,14 +7,17 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 
 import madrun
+from madrun.agent import step
 from madrun.agent.devices import own_facts
 from madrun.agent.solo import Solo
-from madrun.launchers.registry import planner
+from madrun.launchers.members import members
+from madrun.launchers.names import canonical
 from madrun.wire import world_info
 from madrun.wire.core_list import parse_core_list
 from madrun.wire.errors import InputError, MadrunError
@@ -26,6 +29,8 @@ from madrun.wire.job_options import (
     PROGRAM,
     RESOURCES,
     WORKERS,
+    asked_log_dir,
+    checked_interface,
     options,
     program_mode,
     show_usage_error,
@@ -64,9 +69,12 @@ def run_command(argv: Sequence[str], guard_fd: int) -> int:
         values = command.main(list(argv), prog_name="madagent", standalone_mode=False)
         if not isinstance(values, dict):
             return int(values or 0)  # --help, --version
-        prefix, fold = not values.pop("no_prefix"), values.pop("fold")
+        shown = not values.pop("no_prefix"), values.pop("fold")
+        place = step.place_of(values, os.environ)
+        if place is not None:
+            return step.run(values, place, spec_of, guard_fd, *shown)
         spec, node_rank = job_of(values)
-        return Solo(spec, node_rank, guard_fd, prefix, fold).run()
+        return Solo(spec, node_rank, guard_fd, *shown).run()
     except click.ClickException as error:
         return show_usage_error("madagent", error)
     except MadrunError as error:
@@ -76,12 +84,6 @@ def run_command(argv: Sequence[str], guard_fd: int) -> int:
 
 def job_of(values: dict[str, Any]) -> tuple[JobSpec, int]:
     """The job spec and this node's rank, from the options; raises InputError."""
-    mode = program_mode(
-        values.pop("module"),
-        values.pop("no_python"),
-        values["local_rank_arg"],
-        values.pop("no_local_rank"),
-    )
     world = _world(values.pop("world_text"), {name: values.pop(name) for name in _SELECTION})
     node_rank = place_in(world, values.pop("node_rank"), socket.gethostname())
     several = len(world.nodes) > 1
@@ -89,26 +91,47 @@ def job_of(values: dict[str, Any]) -> tuple[JobSpec, int]:
         raise InputError(
             "--master-addr is needed: by hand, nobody can tell the nodes of each other"
         )
-    planner(values["launcher"])
-    shown_ranks(values["output"], world.world_size)
-    values["stdin"] = stdin_of(values["stdin"], world.world_size)
+    values["master_port"] = values["master_port"] or (_DEFAULT_PORT if several else 0)
+    job_id = time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex()
+    return spec_of(values, world, job_id), node_rank
+
+
+def spec_of(values: dict[str, Any], world: World, job_id: str) -> JobSpec:
+    """The job spec of this World, from the options that are left; raises InputError."""
+    mode = program_mode(
+        values.pop("module"),
+        values.pop("no_python"),
+        values["local_rank_arg"],
+        values.pop("no_local_rank"),
+    )
+    values["launcher"] = canonical(values["launcher"])
+    values["options"] = _options(values["launcher"], values.pop("launcher_opts"))
+    checked_interface(values["interface"])
     if values["core_list"]:
         parse_core_list(values["core_list"])
-    for name in ("workdir", "log_dir"):
-        if values[name]:
-            values[name] = os.path.join(os.getcwd(), values[name])
-    values["workdir"] = values["workdir"] or os.getcwd()
+    here = os.getcwd()
+    values["workdir"] = os.path.join(here, values["workdir"]) if values["workdir"] else here
+    values["log_dir"] = asked_log_dir(values["log_dir"], here)
     values["bind_cores"] = values["bind_cores"] or bool(values["core_list"])
-    values["master_port"] = values["master_port"] or (_DEFAULT_PORT if several else 0)
     spec = JobSpec(
-        job_id=time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex(),
+        job_id=job_id,
         world=world,
         argv=(values.pop("program"), *values.pop("args")),
         mode=mode,
         python=sys.executable,
         **values,
     )
-    return spec, node_rank
+    who = members(spec)
+    shown_ranks(spec.output, who.size, who.noun)
+    return replace(spec, stdin=stdin_of(spec.stdin, who.size, who.noun))
+
+
+def _options(launcher: str, texts: Sequence[str]) -> dict[str, str]:
+    if not texts:
+        return {}
+    from madrun.launchers.options import typed
+
+    return typed(launcher, texts)
 
 
 def place_in(world: World, node_rank: int | None, hostname: str) -> int:

@@ -29,7 +29,7 @@ class MasterPort:
 
 def _listen(port: int) -> socket.socket:
     try:
-        return _bound(port)
+        return bound(port)
     except OSError as error:
         raise ClusterError(
             f"master port {port} cannot be used here: {error.strerror} "
@@ -40,13 +40,19 @@ def _listen(port: int) -> socket.socket:
 def _listen_anywhere() -> socket.socket:
     for _ in range(_ATTEMPTS):
         try:
-            return _bound(_LOW + int.from_bytes(os.urandom(2), "big") % (_HIGH - _LOW))
+            return bound(random_port())
         except OSError:
             continue
     raise ClusterError(f"no free port between {_LOW} and {_HIGH} for the master")
 
 
-def _bound(port: int) -> socket.socket:
+def random_port() -> int:
+    """A port that may be free, out of those that no outgoing connection takes."""
+    return _LOW + int.from_bytes(os.urandom(2), "big") % (_HIGH - _LOW)
+
+
+def bound(port: int) -> socket.socket:
+    """A socket that listens on this port; raises OSError where it is taken."""
     # Both families where the machine has both, as the master of torch's store does.
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -107,21 +107,34 @@ class Outflow:
 
 
 class Stream:
-    """One stream of one worker: the read end of its pipe, its log file, its last bytes."""
+    """One stream of one worker: the read end of its pipe, its log file, its last bytes.
+
+    Raises ClusterError for a log file that it must have and cannot open.
+    """
 
     def __init__(
-        self, fd: int, rank: int, number: int, outflow: Outflow | None, log_path: str
+        self,
+        fd: int,
+        rank: int,
+        number: int,
+        outflow: Outflow | None,
+        log_path: str,
+        must_log: bool = True,
     ) -> None:
         self.fd, self.rank, self.number = fd, rank, number
         self.log_path = log_path
         self.log_problem = ""
         self._outflow = outflow
-        self._log = _open_log(log_path) if log_path else -1
+        self._log = -1
+        if log_path:
+            self._open_log(must_log)
         self._tail = bytearray()
         self._partial = bytearray()
 
     def read(self) -> bool:
-        """Take what is there; False at the end of the stream."""
+        """Take what is there; False at the end of the stream, or once it is closed."""
+        if self.fd < 0:
+            return False
         try:
             data = os.read(self.fd, READ_SIZE)
         except BlockingIOError:
@@ -135,6 +148,8 @@ class Stream:
 
     def drain(self) -> None:
         """Take what is there now; the pipe may stay open in a daemon that the worker left."""
+        if self.fd < 0:
+            return
         try:
             while True:
                 data = os.read(self.fd, READ_SIZE)
@@ -165,9 +180,20 @@ class Stream:
     def close(self) -> None:
         """Flush and let go of the pipe and the file."""
         self.flush()
-        os.close(self.fd)
-        if self._log >= 0:
-            os.close(self._log)
+        for fd in (self.fd, self._log):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self._log = -1
+
+    def _open_log(self, must_log: bool) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        try:
+            self._log = os.open(self.log_path, flags, 0o600)
+        except OSError as error:
+            if must_log:
+                raise ClusterError(f"log file {self.log_path}: {error.strerror}") from None
+            self.log_problem = f"no log file {self.log_path}: {error.strerror}"
+            self.log_path = ""
 
     def _keep(self, data: bytes) -> None:
         self._tail += data
@@ -232,14 +258,6 @@ def log_name(rank: int, stream: int) -> str:
     ('rank0003.out', 'rank0003.err')
     """
     return f"rank{rank:04d}.{'err' if stream == STDERR else 'out'}"
-
-
-def _open_log(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o600)
-    except OSError as error:
-        raise ClusterError(f"log file {path}: {error.strerror}") from None
 
 
 def _write_all(fd: int, data: bytes) -> None:

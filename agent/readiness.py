@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,19 +10,25 @@ from typing import NamedTuple
 from madrun.agent.devices import inventory, node_facts
 from madrun.agent.inherited import inherited
 from madrun.agent.spawn import find_program
-from madrun.launchers.environment import device_tokens
-from madrun.launchers.plan import NodeFacts
+from madrun.launchers.environment import RUNNER, device_tokens
+from madrun.launchers.plan import SERVER, NodeFacts
 from madrun.launchers.registry import planner
 from madrun.wire.errors import ClusterError, InputError, ProgramNotFound
+from madrun.wire.job_folder import make_private
 from madrun.wire.jobspec import PYTHON, JobSpec
 
 
 class Ready(NamedTuple):
-    """What the node brings: facts for the launcher, the workers' base environment, their cores."""
+    """What the node brings: facts for the launcher, the workers' base environment, their cores.
+
+    ``log_dir`` is where log files go; where it is empty, ``note`` may say why.
+    """
 
     facts: NodeFacts
     base_env: dict[str, str]
     cores: tuple[tuple[int, ...], ...]
+    log_dir: str = ""
+    note: str = ""
 
 
 def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Ready:
@@ -37,10 +44,9 @@ def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Rea
     _check_devices(spec, node_rank, facts)
     base = inherited(environ)
     _check_programs(spec, node_rank, facts, base)
-    if spec.log_dir:
-        _make_log_dir(spec.log_dir)
+    log_dir, note = _log_dir(spec)
     if not spec.bind_cores:
-        return Ready(facts, base, ())
+        return Ready(facts, base, (), log_dir, note)
     from madrun.agent.binding import worker_cores
 
     try:
@@ -48,7 +54,7 @@ def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Rea
     except InputError as error:
         raise ClusterError(f"cores: {error}") from None
     usable = len({core for share in cores for core in share})
-    return Ready(facts._replace(cores=usable), base, cores)
+    return Ready(facts._replace(cores=usable), base, cores, log_dir, note)
 
 
 def worker_environment(
@@ -56,10 +62,12 @@ def worker_environment(
     planned: Mapping[str, str],
     exported: Mapping[str, str],
     workdir: str = "",
+    python: str = "",
 ) -> dict[str, str]:
     """A worker's whole environment: the node's, then what was exported and what madrun sets.
 
-    PWD follows the working directory, as a shell's would.
+    PWD follows the working directory, as a shell's would. Where the job's ``python`` has the
+    runner (torchrun, deepspeed) beside it, that folder comes first on PATH, as in its venv.
     A thread count of the node's own environment is the user's: ours does not replace it.
     """
     env = {**base, **planned}
@@ -67,6 +75,9 @@ def worker_environment(
         env["PWD"] = workdir
     if "OMP_NUM_THREADS" in base and "OMP_NUM_THREADS" not in exported:
         env["OMP_NUM_THREADS"] = base["OMP_NUM_THREADS"]
+    word, folder = planned.get(RUNNER, "").partition(" ")[0], os.path.dirname(python)
+    if word and folder and os.access(os.path.join(folder, word), os.X_OK):
+        env["PATH"] = f"{folder}{os.pathsep}{env.get('PATH', os.defpath)}"
     return env
 
 
@@ -94,16 +105,29 @@ def _check_programs(
     spec: JobSpec, node_rank: int, facts: NodeFacts, base: Mapping[str, str]
 ) -> None:
     plan = planner(spec.launcher)(spec, node_rank, "", 0, facts)
-    for name in {process.argv[0] for process in plan.processes}:
-        find_program(name, {**base, **spec.env}, spec.workdir)
-    if spec.mode == PYTHON and not os.path.exists(os.path.join(spec.workdir, spec.argv[0])):
-        raise ProgramNotFound(f"script {os.path.join(spec.workdir, spec.argv[0])} is not found")
+    for process in plan.processes:
+        env = worker_environment(base, process.env, spec.env, python=spec.python)
+        find_program(process.argv[0], env, spec.workdir)
+    # A server's first argument is no file of ours: the name of a model.
+    runs_it = any(spec.argv[0] in each.argv for each in plan.processes if each.kind != SERVER)
+    path = os.path.join(spec.workdir, spec.argv[0])
+    if spec.mode == PYTHON and runs_it and not os.path.exists(path):
+        raise ProgramNotFound(f"script {path} is not found")
 
 
-def _make_log_dir(path: str) -> None:
+def _log_dir(spec: JobSpec) -> tuple[str, str]:
+    """The log folder, made where it is missing, and why there is none.
+
+    Raises ClusterError for one that was asked for.
+    """
+    if not spec.log_dir:
+        return "", ""
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        make_private(spec.log_dir)
+        if not os.access(spec.log_dir, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise ClusterError(f"log directory {path}: {error.strerror}") from None
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise ClusterError(f"log directory {path} may not be written to")
+        if spec.log_dir_optional:
+            return "", f"{spec.log_dir}: {error.strerror}"
+        raise ClusterError(f"log directory {spec.log_dir}: {error.strerror}") from None
+    return spec.log_dir, ""

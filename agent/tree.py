@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from madrun.wire.kernel import children, command_of, kill_children
 from madrun.wire.loop import Loop, Timer
@@ -18,14 +18,20 @@ from madrun.wire.loop import Loop, Timer
 _KILL_LIMIT = 5.0  # seconds to wait for killed processes; one stuck in the kernel is named
 
 
-def signal_descendants(number: int) -> None:
+def signal_descendants(number: int, pid: int | None = None) -> None:
     """Send a signal to every process of the job: grandchildren too must be able to save.
 
+    With a ``pid``, only to that worker and all below it; it must not have been reaped.
     psutil compares creation times, so that a reused process id is never hit.
     """
     import psutil
 
-    for process in psutil.Process().children(recursive=True):
+    try:
+        top = psutil.Process(pid)
+        found = [*([top] if pid else []), *top.children(recursive=True)]
+    except psutil.Error:
+        return
+    for process in found:
         try:
             process.send_signal(number)
         except psutil.Error:
@@ -47,7 +53,7 @@ class Ending:
     def __init__(self, loop: Loop, on_done: Callable[[tuple[str, ...]], None]) -> None:
         self._loop, self._on_done = loop, on_done
         self._timer: Timer | None = None
-        self._killing = False
+        self._killing = self._all_told = False
         self.over = False  # true once nothing is left, or only what cannot be ended
 
     def begin(self, grace: float) -> None:
@@ -56,14 +62,28 @@ class Ending:
             return
         if grace <= 0 or not has_children():
             self._kill()
-        elif self._timer is None:
+            return
+        if not self._all_told:
+            self._all_told = True
             signal_descendants(signal.SIGTERM)
             signal_descendants(signal.SIGCONT)  # a stopped process could not obey
-            self._timer = self._loop.call_later(grace, self._kill)
-            self.check()
-        elif time.monotonic() + grace < self._timer.when:
-            self._timer.cancel()
-            self._timer = self._loop.call_later(grace, self._kill)
+        self._kill_after(grace)
+        self.check()
+
+    def begin_with(self, pids: Sequence[int], grace: float) -> None:
+        """Start with the trees of these workers; the grace is for all that follow as well."""
+        if self.over or self._killing:
+            return
+        for pid in pids:
+            signal_descendants(signal.SIGTERM, pid)
+            signal_descendants(signal.SIGCONT, pid)
+        self._kill_after(grace)
+        self.check()
+
+    @property
+    def rest(self) -> float:
+        """Seconds until the KILL."""
+        return max(0.0, self._timer.when - time.monotonic()) if self._timer else 0.0
 
     def check(self) -> None:
         """Look whether anything is left; while killing, kill what has appeared."""
@@ -73,6 +93,14 @@ class Ending:
             self._finish(())
         elif self._killing:
             kill_children()
+
+    def _kill_after(self, grace: float) -> None:
+        """A grace that has begun only becomes shorter."""
+        if self._timer is not None:
+            if time.monotonic() + grace >= self._timer.when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_later(grace, self._kill)
 
     def _kill(self) -> None:
         self._killing = True

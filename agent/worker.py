@@ -26,6 +26,7 @@ class Worker:
         log_dir: str,
         cores: Sequence[int],
         takes_input: bool = False,
+        must_log: bool = True,
     ) -> None:
         self.plan = plan
         self.status: int | None = None
@@ -38,7 +39,7 @@ class Worker:
                 read, write = open_pipe()
                 ends.append(write)
                 log_path = _log_path(log_dir, plan.rank, number)
-                opened.append(Stream(read, plan.rank, number, outflow, log_path))
+                opened.append(Stream(read, plan.rank, number, outflow, log_path, must_log))
             self.pid = spawn(path, plan.argv, env, plan.cwd, (ends[0], ends[1], ends[2]), cores)
         except BaseException:
             for stream in opened:
@@ -63,6 +64,10 @@ class Worker:
     def exited(self, status: int, at: float, ended: bool) -> Exited:
         """The worker is gone: the message that says so."""
         self.status = status
+        return self.last_words(status, at, ended)
+
+    def last_words(self, status: int, at: float, ended: bool = False) -> Exited:
+        """The message of its end, also of one that still runs and is given up."""
         out, err = self.streams
         for stream in self.streams:
             stream.drain()

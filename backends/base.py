@@ -41,13 +41,20 @@ class Launch:
     world_info: str
     patience: float
     ssh: SshOptions = field(default_factory=SshOptions)
+    backend_args: tuple[str, ...] = ()
 
     def command(
-        self, node_rank: int, addresses: Sequence[str], ports: tuple[int, int] | None = None
+        self,
+        node_rank: int | str,
+        addresses: Sequence[str],
+        ports: tuple[int, int] | None = None,
     ) -> list[str]:
         """The agent's argv: constant, short, and nothing of the user's in it.
 
-        ``addresses`` and ``ports`` are those of the runner as seen from the host.
+        ``addresses`` and ``ports`` are those of the runner as seen from the host. Where one
+        command serves all hosts, ``node_rank`` says how an agent finds its own: ``env:NAME``, a
+        variable that has it, ``host:NAME``, the host's name in the World, or ``name:NAME``, a
+        variable that has this name.
         """
         argv = [self.python, *(["-I"] if self.isolated else []), "-m", "madrun.agent"]
         argv += ["--runner", ",".join(addresses)]
@@ -81,6 +88,16 @@ def tell_step(listener: Listener, node_rank: int, step: str) -> None:
     tell = getattr(listener, "agent_step", None)
     if tell is not None:
         tell(node_rank, step, time.monotonic())
+
+
+class ToolListener(Listener, Protocol):
+    """Whom a backend tells that runs one tool for all hosts."""
+
+    def tool_ended(self, reason: str, at: float) -> None:
+        """The tool has ended, after its agents or before; it tells nothing more of them.
+
+        ``at`` in seconds of the monotonic clock.
+        """
 
 
 class Backend(Protocol):

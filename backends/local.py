@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from madrun.agent.agent import Agent
 from madrun.agent.devices import own_facts as own_facts
+from madrun.wire.jobspec import JobSpec
 from madrun.wire.loop import Loop
 from madrun.wire.messages import Hello, Message
 
@@ -17,6 +18,13 @@ from madrun.wire.messages import Hello, Message
 def visible_devices() -> int:
     """How many devices a job on this machine may use, a mask in the environment considered."""
     return own_facts().devices
+
+
+def run_by_hand(spec: JobSpec, node_rank: int, guard_fd: int, prefix: bool, fold: bool) -> int:
+    """One node of a job whose other nodes are not our business; returns the exit status."""
+    from madrun.agent.solo import Solo
+
+    return Solo(spec, node_rank, guard_fd, prefix, fold).run()
 
 
 class LocalLink:

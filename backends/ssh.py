@@ -14,6 +14,7 @@ from madrun.backends.base import Launch, Listener, tell_step
 from madrun.backends.following import follow
 from madrun.backends.own_machine import OwnAgent, is_own
 from madrun.wire.errors import ClusterError
+from madrun.wire.reach import own_address_towards
 
 if TYPE_CHECKING:
     import paramiko
@@ -136,7 +137,7 @@ class SshBackend:
         for host in self._launch.hosts:
             if not is_own(host):
                 hostname = self._get_logins().target(host.address, host.user, host.port).hostname
-                address = _address_towards(hostname)
+                address = own_address_towards(hostname)
                 if address:
                     return [address, socket.gethostname()]
         return [socket.gethostname()]
@@ -148,15 +149,3 @@ class SshBackend:
 
                 self._logins = Logins(self._launch.ssh)
             return self._logins
-
-
-def _address_towards(host: str) -> str:
-    """Our address on the route to a host; a UDP socket that is connected sends nothing."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect(address)
-            found: str = probe.getsockname()[0]
-    except OSError:
-        return ""
-    return found

@@ -13,6 +13,8 @@ CUDA_MASK, HIP_MASK, ROCR_MASK = (
     "HIP_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES",
 )
+# What starts the workers of a node, word by word, for scripts.
+RUNNER = "MAD_MULTI_NODE_RUNNER"
 # Every variable that hides devices: all but the one we set are removed for the workers.
 MASKS = (CUDA_MASK, HIP_MASK, ROCR_MASK, "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 
@@ -41,14 +43,20 @@ def rank_environment(spec: JobSpec, node_rank: int, local_rank: int) -> dict[str
 def node_environment(
     spec: JobSpec, node_rank: int, master_addr: str, master_port: int
 ) -> dict[str, str]:
-    """What all processes of a node share; a port of 0 (not chosen yet) is left out."""
+    """What all processes of a node share; a port of 0 (not chosen yet) is left out.
+
+    The network is the user's business: an interface is named only where one was asked for.
+    """
     values = {
         "NODE_RANK": str(node_rank),
         "GROUP_RANK": str(node_rank),
         "NNODES": str(len(spec.world.nodes)),
         "NPROC_PER_NODE": str(spec.world.nodes[node_rank].local_world_size),
+        "GPUS_PER_NODE": str(spec.world.nodes[node_rank].local_world_size),
         "MASTER_ADDR": master_addr,
         "MASTER_PORT": str(master_port or ""),
+        "NCCL_SOCKET_IFNAME": spec.interface,
+        "GLOO_SOCKET_IFNAME": spec.interface,
         "MADRUN_JOB_ID": spec.job_id,
         "MADRUN_RESTART_COUNT": str(spec.restart_count),
     }

@@ -10,13 +10,20 @@ from madrun.launchers.environment import (
     thread_environment,
 )
 from madrun.launchers.plan import NodeFacts, NodePlan, ProcessPlan
-from madrun.wire.jobspec import EXEC, MODULE, JobSpec
+from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec
 
 
 def plan(
     spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
 ) -> NodePlan:
-    """One process per device id of the node, in their order."""
+    """One process per device id of the node, in their order.
+
+    A shell script runs once per node, as torchrun would have it.
+    """
+    if is_shell_script(spec):
+        from madrun.launchers import torchrun
+
+        return torchrun.plan(spec, node_rank, master_addr, master_port, facts)
     node = spec.world.nodes[node_rank]
     shared = node_environment(spec, node_rank, master_addr, master_port)
     tokens = device_tokens(node.devices, facts)
@@ -37,6 +44,11 @@ def plan(
             )
         )
     return NodePlan(node.host, node_rank, tuple(processes))
+
+
+def is_shell_script(spec: JobSpec) -> bool:
+    """Whether the program is one that Python cannot run, and that starts the workers itself."""
+    return spec.mode == PYTHON and spec.argv[0].endswith(".sh")
 
 
 def command(spec: JobSpec, local_rank: int) -> tuple[str, ...]:

@@ -7,13 +7,36 @@ from typing import NamedTuple
 NVIDIA, AMD, NONE = "nvidia", "amd", ""
 
 
+class Peer(NamedTuple):
+    """A node as the others reach it: its address, and the ports that it holds for this job.
+
+    The ports are in the order of the launcher's wishes (see PortWish).
+    """
+
+    address: str
+    ports: tuple[int, ...] = ()
+
+
+class PortWish(NamedTuple):
+    """A port that a launcher needs on a node: what for, and its number.
+
+    One that was ``given`` has to be free there. Any other is only the usual one, and where it is
+    taken the agent finds another.
+    """
+
+    name: str
+    number: int
+    given: bool = False
+
+
 class NodeFacts(NamedTuple):
     """What a launcher has to know of the node itself; the defaults serve a dry run.
 
     ``devices`` is how many devices the node shows us, ``mask`` the tokens of a visible-devices
     variable that was already there (None: no mask), in its order. ``rocr`` is the mask of AMD's
     lower layer, which stays in force: what it leaves is called 0..k-1, and HIP's mask counts that.
-    ``cores`` is how many CPU cores the node may use (0: not known).
+    ``cores`` is how many CPU cores the node may use (0: not known). ``peers`` are all nodes of the
+    job, in rank order, where the launcher has to know them and they are known.
     """
 
     vendor: str = NONE
@@ -21,16 +44,19 @@ class NodeFacts(NamedTuple):
     mask: tuple[str, ...] | None = None
     rocr: str | None = None
     cores: int = 0
+    peers: tuple[Peer, ...] = ()
 
 
 class Probe(NamedTuple):
     """Something that answers once a process is ready.
 
     ``url`` is ``http://host:port/path``, answered with status 200, or ``tcp://host:port``, which
-    takes a connection. ``expect`` is a text that the answer's body has to hold (empty: any).
+    takes a connection. ``body`` is JSON to post (empty: a GET), ``expect`` a text that the answer
+    has to hold (empty: any).
     """
 
     url: str
+    body: str = ""
     expect: str = ""
 
 
@@ -49,8 +75,10 @@ class ProcessPlan(NamedTuple):
     counts the processes of the node; ``device`` is the token of its own device, for messages.
 
     It is started once every probe of ``after`` answers and every gate before it in the plan has
-    succeeded. Where there is a ``ready`` probe, it is ready when that answers. ``stop_order``
-    says who is told to end first when all went well: 0 at once, n when those of n - 1 are gone.
+    succeeded, a client once all others of its node are ready. It is ready when its ``ready``
+    probes have answered, one after the other. When all went well or the user stops the job, who
+    has the lowest ``stop_order`` of all nodes is told to end first, and the next ones when those
+    are gone.
     """
 
     role: str
@@ -62,7 +90,7 @@ class ProcessPlan(NamedTuple):
     device: str = ""
     kind: str = WORKER
     after: tuple[Probe, ...] = ()
-    ready: Probe | None = None
+    ready: tuple[Probe, ...] = ()
     stop_order: int = 0
 
 

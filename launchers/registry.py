@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from madrun.launchers.plan import NodeFacts, NodePlan
+from madrun.launchers.plan import NodeFacts, NodePlan, PortWish
 from madrun.wire.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 Plan = Callable[[JobSpec, int, str, int, NodeFacts], NodePlan]
 
-_MODULES = {"native": "madrun.launchers.native"}
+_MODULES = {
+    "native": "madrun.launchers.native",
+    "torchrun": "madrun.launchers.torchrun",
+    "deepspeed": "madrun.launchers.deepspeed",
+    "megatron": "madrun.launchers.megatron",
+    "torchtitan": "madrun.launchers.torchtitan",
+    "primus": "madrun.launchers.primus",
+    "multi-node-args": "madrun.launchers.multi_node_args",
+    "vllm": "madrun.launchers.vllm",
+    "sglang": "madrun.launchers.sglang",
+    "sglang-disagg": "madrun.launchers.sglang_disagg",
+}
+# Those that run one process on each node, the same everywhere.
+ONE_PER_NODE = (
+    *("torchrun", "deepspeed", "megatron", "torchtitan", "primus"),
+    "multi-node-args",
+)
+# Those whose nodes hold ports for each other, and have to know each other's addresses.
+SERVING = ("vllm", "sglang", "sglang-disagg")
 
 
 def planner(name: str) -> Plan:
@@ -21,3 +39,11 @@ def planner(name: str) -> Plan:
         raise InputError(f"unknown launcher {name!r}; known are {', '.join(_MODULES)}")
     function: Plan = import_module(module).plan
     return function
+
+
+def port_wishes(spec: JobSpec, node_rank: int) -> tuple[PortWish, ...]:
+    """The ports that the launcher needs on a node besides the master port."""
+    if spec.launcher not in SERVING:
+        return ()
+    wishes: tuple[PortWish, ...] = import_module(_MODULES[spec.launcher]).ports(spec, node_rank)
+    return wishes

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
-from madrun.backends.registry import HERE, LOCAL
+from madrun.backends.registry import HERE, LOCAL, TOOLS
 from madrun.launchers.plan import NodeFacts, NodePlan
 from madrun.launchers.registry import planner
 from madrun.runner.plan import Plan
@@ -26,7 +27,16 @@ def describe(plan: Plan, as_json: bool) -> str:
     content = as_object(plan)
     if as_json:
         return json.dumps(content, indent=2)
-    return _as_text(content)
+    return "\n".join([_as_text(content), *_settings(plan)])
+
+
+def _settings(plan: Plan) -> list[str]:
+    """Where the values of a config came from."""
+    if not plan.request.config and not plan.request.additional_context:
+        return []
+    from madrun.runner.origins import lines
+
+    return ["settings:", *lines(plan.request.origins, plan.request._asdict())]
 
 
 def as_object(plan: Plan) -> dict[str, Any]:
@@ -36,27 +46,48 @@ def as_object(plan: Plan) -> dict[str, Any]:
     facts = _facts(plan)
     plans = [
         planner(spec.launcher)(spec, node_rank, address, spec.master_port, facts)
-        for node_rank in range(len(spec.world.nodes))
+        for node_rank in _node_ranks(plan)
     ]
     return {
         "job_id": spec.job_id,
         "backend": plan.backend,
+        "backend_reason": plan.backend_reason,
+        "tool": _tool(plan),
         "launcher": spec.launcher,
         "world": {node.host: list(node.devices) for node in spec.world.nodes},
         "world_info": world_info.encode(spec.world),
         "world_size": spec.world.world_size,
         "master": {"addr": address, "port": spec.master_port or None},
         "nodes": [_node(plan, node_plan) for node_plan in plans],
+        "origins": dict(plan.request.origins),
     }
 
 
 def _facts(plan: Plan) -> NodeFacts:
     """This machine's devices and masks where it is the only one; others are not asked."""
     if plan.backend != LOCAL:
-        return NodeFacts()
+        return NodeFacts(plan.request.gpu_vendor)
     from madrun.backends.local import own_facts
 
     return own_facts()
+
+
+def _node_ranks(plan: Plan) -> Sequence[int]:
+    """All nodes; where they are started one by one, by hand, only this one."""
+    own = plan.request.node_rank
+    return range(len(plan.spec.world.nodes)) if own is None else (own,)
+
+
+def _tool(plan: Plan) -> dict[str, Any] | None:
+    """How the backend's tool is started: words, what is set for it, and its private files."""
+    if plan.backend not in TOOLS:
+        return None
+    from madrun.backends.registry import tool_command
+
+    command = tool_command(plan.backend, launch_of(plan, _PORTS, _KEY), [_RUNNER])
+    if command is None:
+        return None
+    return {"argv": list(command.argv), "env": dict(command.env), "files": dict(command.files)}
 
 
 def _default_master(plan: Plan) -> str:
@@ -70,7 +101,8 @@ def _node(plan: Plan, node_plan: NodePlan) -> dict[str, Any]:
     return {
         "host": node_plan.host,
         "node_rank": node_plan.node_rank,
-        "command": launch.command(node_plan.node_rank, [_RUNNER]),
+        # A tool starts one and the same command everywhere, which is among its words.
+        "command": [] if plan.backend in TOOLS else launch.command(node_plan.node_rank, [_RUNNER]),
         "processes": [
             {
                 "role": process.role,
@@ -94,15 +126,24 @@ def _as_text(content: dict[str, Any]) -> str:
         f"master: {content['master']['addr']}, {port}",
         f"world info: {content['world_info']}",
     ]
+    if content["backend_reason"] not in ("", "as asked"):
+        lines.insert(1, f"backend {content['backend']}: {content['backend_reason']}")
+    if content["tool"]:
+        lines.append(f"tool: {shlex.join(content['tool']['argv'])}")
+        env = content["tool"]["env"]
+        lines += [f"  with {shlex.quote(f'{name}={value}')}" for name, value in env.items()]
     for node in content["nodes"]:
         lines.append(f"node {node['node_rank']}: {node['host']}")
-        if content["backend"] != LOCAL:  # there the agent is madrun itself
+        if node["command"] and content["backend"] != LOCAL:  # there madrun is itself the agent
             lines.append(f"  agent: {shlex.join(node['command'])}")
         for process in node["processes"]:
             shown = " ".join(
                 f"{name}={process['env'][name]}" for name in _SHOWN_ENV if name in process["env"]
             )
-            lines.append(f"  rank {process['rank']}: {shown}")
+            name = f"rank {process['rank']}"
+            if process["role"] != "worker":
+                name = f"process {process['rank']}, {process['role']}"
+            lines.append(f"  {name}: {shown}")
             lines.append(f"    {shlex.join(process['argv'])}    (in {process['cwd']})")
     if content["backend"] not in HERE:
         lines.append(f"backend {content['backend']} is not in this version: it cannot be run")

@@ -71,7 +71,13 @@ def load(
         variables |= _read(override, f"${OVERRIDE_VARIABLE}")
     else:
         variables |= _read_defaults(override, home, cwd)
-    for path in explicit:
+    return variables | load_named(explicit, cwd)
+
+
+def load_named(paths: Sequence[str], cwd: str) -> dict[str, str]:
+    """The variables of the files that --env-file names, the later one winning."""
+    variables: dict[str, str] = {}
+    for path in paths:
         variables |= _read(os.path.join(cwd, path), "--env-file")
     return variables
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from madrun.runner.life import Action, Admit, Life, Phase, Tell
+from madrun.runner.life import Life
+from madrun.runner.phases import Action, Admit, Phase, Tell
 from madrun.runner.progress import NAME_AFTER, Progress
 from madrun.runner.story import Listener, Story
 from madrun.runner.verdict import Verdict, judge
@@ -17,6 +18,7 @@ from madrun.wire.input import Feed, input_ranks
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.loop import Loop, Timer
 from madrun.wire.messages import (
+    Concluded,
     Dropped,
     Exited,
     Input,
@@ -24,10 +26,13 @@ from madrun.wire.messages import (
     Message,
     Output,
     OutputTaken,
+    Serving,
     Signal,
+    StartedLater,
 )
 from madrun.wire.signals import PASSED_ON, ending_signals
 
+_OF_A_RANK = Output | Dropped | Exited | InputTaken | StartedLater | Concluded
 _KILL_ALLOWANCE = 10.0  # seconds an agent may need beyond the grace: kill, look, flush
 _CONSOLE_LIMIT = 3.0
 _ANSWER_ALLOWANCE = 5.0  # seconds beyond a connection's own limit: a login has several steps
@@ -71,11 +76,10 @@ class Job:
         self._loop, self._limits = loop, limits
         self._life = Life(spec, version)
         # Looked up for each piece of output: not to be counted anew on a thousand nodes.
-        nodes = enumerate(spec.world.nodes)
-        ranks_of = [node_rank for node_rank, node in nodes for _ in node.devices]
-        self._node_of_rank = dict(enumerate(ranks_of))
+        who = self._life.members
+        self._node_of_rank = dict(enumerate(who.node_ranks))
         self._console = console(self._taken)
-        self._feed = Feed(loop, input_ranks(spec.stdin, spec.world.world_size), self._input)
+        self._feed = Feed(loop, input_ranks(spec.stdin, who.size), self._input)
         self.story = Story(self._life, listeners)
         self._progress = progress
         self._link: Link | None = None
@@ -137,6 +141,19 @@ class Job:
         """See madrun.backends.base.Listener."""
         self._post(lambda now: self._life.gone(node_rank, reason, now))
 
+    def tool_ended(self, reason: str, at: float) -> None:
+        """See madrun.backends.base.ToolListener."""
+
+        def ended(_now: float) -> list[Action]:
+            self.story.note("tool_ended", at, reason=reason)
+            return self._life.tool_ended(reason, at)
+
+        self._post(ended)
+
+    def tool_says(self, text: str) -> None:
+        """Something that the user should know now, from a backend's tool."""
+        self._loop.post(lambda: self._console.say(f"madrun: {text}"))
+
     # ---- events of the loop
 
     def silent(self, node_rank: int, seconds: float) -> None:
@@ -156,9 +173,7 @@ class Job:
 
     def receive(self, node_rank: int, message: Message) -> None:
         """A message of an agent; it speaks for its own ranks only."""
-        if isinstance(message, Output | Dropped | Exited | InputTaken) and (
-            self._node_of_rank.get(message.rank) != node_rank
-        ):
+        if isinstance(message, _OF_A_RANK) and self._node_of_rank.get(message.rank) != node_rank:
             return
         match message:
             case Output(rank, stream, data, pause):
@@ -175,6 +190,11 @@ class Job:
             case Exited(rank=rank):
                 self._console.end_of(rank)
                 at = self._to_ours(node_rank, message.at)
+            case Concluded():
+                at = self._to_ours(node_rank, message.at)
+            case Serving(url):
+                self._console.announce(f"READY {url}")
+                at = 0.0
             case _:
                 at = 0.0
         now = time.monotonic()

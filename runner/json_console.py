@@ -16,8 +16,13 @@ from madrun.wire.summary import make_event
 class JsonConsole(Console):
     """A console whose stdout is read by a program; our own words stay on stderr, for people."""
 
-    def __init__(self, hosts_of_ranks: Sequence[str], on_taken: Callable[[int, int], None]) -> None:
-        super().__init__(hosts_of_ranks, prefix=False, on_taken=on_taken)
+    def __init__(
+        self,
+        hosts_of_ranks: Sequence[str],
+        on_taken: Callable[[int, int], None],
+        roles: Sequence[str] = (),
+    ) -> None:
+        super().__init__(hosts_of_ranks, prefix=False, on_taken=on_taken, roles=roles)
         self._hosts = hosts_of_ranks
 
     def take(self, happened: Happened) -> None:
@@ -28,12 +33,16 @@ class JsonConsole(Console):
         """Whole lines only, also where a line pauses: a program waits for no prompt."""
         super().output(rank, stream, data)
 
+    def announce(self, text: str) -> None:
+        """Here it is an event, and nothing else."""
+
     def _lines(self, rank: int, stream: int, lines: list[bytes], size: int) -> None:
         now = time.monotonic()
         for index, line in enumerate(lines):
             facts = {
                 "host": self._hosts[rank],
                 "rank": rank,
+                **({"role": self._roles[rank]} if self._roles else {}),
                 "stream": "stdout" if stream == STDOUT else "stderr",
                 "text": line.decode(errors="replace"),
             }

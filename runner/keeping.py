@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from madrun.runner.log_troubles import LogTroubles
 from madrun.runner.plan import Plan
 from madrun.runner.record import Record
 from madrun.runner.story import Listener
@@ -39,31 +40,40 @@ class Keeping:
         self.listeners: list[Listener] = [self._record.take]
 
     def console(
-        self, names: list[str], on_taken: Callable[[int, int], None], loop: Loop
+        self,
+        hosts: list[str],
+        roles: Sequence[str],
+        on_taken: Callable[[int, int], None],
+        loop: Loop,
     ) -> Console:
         """The console that the options ask for."""
         if self._plan.request.as_json:
             from madrun.runner.json_console import JsonConsole
 
-            json_console = JsonConsole(names, on_taken)
+            json_console = JsonConsole(hosts, on_taken, roles)
             self.listeners.insert(0, json_console.take)
             made: Console = json_console
             self._report_start(json_console.take, made)
         else:
-            made = self._text_console(names, on_taken, loop)
+            made = self._text_console(hosts, roles, on_taken, loop)
             if self._plan.request.verbose:
                 self._report_start(lambda happened: None, made)
+        self.listeners.append(LogTroubles(made.say).take)
         return made
 
     def _text_console(
-        self, names: list[str], on_taken: Callable[[int, int], None], loop: Loop
+        self,
+        hosts: list[str],
+        roles: Sequence[str],
+        on_taken: Callable[[int, int], None],
+        loop: Loop,
     ) -> Console:
         prefix = not self._plan.request.no_prefix
         if not self._plan.request.fold:
-            return Console(names, prefix, on_taken)
+            return Console(hosts, prefix, on_taken, roles)
         from madrun.wire.folding_console import FoldingConsole
 
-        return FoldingConsole(names, prefix, on_taken, loop)
+        return FoldingConsole(hosts, prefix, on_taken, loop, roles)
 
     def close(self) -> None:
         """The job is over: the rest of the record, and no pid file any more."""

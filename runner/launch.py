@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import madrun
-from madrun.backends.registry import LOCAL
+from madrun.backends.registry import LOCAL, TOOLS
+from madrun.launchers.members import members
 from madrun.runner.job import Job, Limits
 from madrun.runner.keeping import Keeping
 from madrun.runner.plan import Plan
@@ -18,10 +19,23 @@ from madrun.wire.loop import Loop
 from madrun.wire.will import Will
 
 
-def launch(plan: Plan, guard_fd: int, will: Will) -> int:
-    """Run the job to its end; returns its exit status. The guard learns what to do after us."""
+def launch(plan: Plan, guard_fd: int, will: Will, loop: Loop) -> int:
+    """Run the job to its end; returns its exit status. The guard learns what to do after us.
+
+    The loop stays open, and with it the signal handlers: a signal that comes after the verdict
+    must not become the exit status. Who lives on closes it.
+    """
+    request = plan.request
+    if request.node_rank is not None:
+        from madrun.backends.local import run_by_hand
+
+        prefix = not request.no_prefix
+        return run_by_hand(plan.spec, request.node_rank, guard_fd, prefix, request.fold)
+    if plan.backend in TOOLS:
+        from madrun.runner.remote import check_tool
+
+        check_tool(plan)
     keeping = Keeping(plan, will)
-    loop = Loop()
     job = _job(loop, plan, keeping)
     job.story.begin(plan.backend)
 
@@ -44,14 +58,18 @@ def launch(plan: Plan, guard_fd: int, will: Will) -> int:
 
 
 def _job(loop: Loop, plan: Plan, keeping: Keeping) -> Job:
-    world, request = plan.spec.world, plan.request
-    names = [node.host for node in world.nodes for _ in node.devices]
+    world, request, who = plan.spec.world, plan.request, members(plan.spec)
+    hosts = [world.nodes[node_rank].host for node_rank in who.node_ranks]
 
     def console(on_taken: Callable[[int, int], None]) -> Console:
-        made = keeping.console(names, on_taken, loop)
+        made = keeping.console(hosts, who.roles, on_taken, loop)
         if plan.resources.cpu_only:
             workers = "one worker" if world.world_size == 1 else f"{world.world_size} workers"
             made.say(f"madrun: no GPU was found on this machine: {workers} on the CPU")
+        if request.verbose:
+            made.say(f"madrun: backend {plan.backend}: {plan.backend_reason}")
+        for note in plan.notes:
+            made.say(f"madrun: {note}")
         return made
 
     limits = Limits(request.launch_timeout, request.connect_timeout)

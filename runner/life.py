@@ -10,17 +10,35 @@ OVER         every agent that can be heard has said that nothing is left
 
 from __future__ import annotations
 
-import enum
+import signal
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from madrun.launchers.members import members
+from madrun.launchers.registry import SERVING
+from madrun.runner.drain import Drain
+from madrun.runner.phases import (
+    ALIVE,
+    DONE,
+    Action,
+    Admit,
+    Node,
+    NodeState,
+    Phase,
+    Problem,
+    Tell,
+    ToolEnd,
+    places,
+)
 from madrun.wire.errors import MadrunError
 from madrun.wire.hello import KeyLine
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import (
+    LAST,
     Begin,
     Bye,
     CheckIn,
+    Concluded,
+    Drained,
     End,
     Exited,
     Finished,
@@ -36,80 +54,6 @@ from madrun.wire.report import WorkerEnd
 from madrun.wire.signals import is_second_wish
 
 
-class Phase(enum.Enum):
-    """See the module's docstring; the order is the order of life."""
-
-    CONNECTING = "connecting"
-    TRYING = "checking the way to the master"
-    STARTING = "starting"
-    RUNNING = "running"
-    ENDING = "ending"
-    OVER = "over"
-
-
-class NodeState(enum.Enum):
-    """How far one node has come."""
-
-    EXPECTED = "has not been reached"
-    KNOWN = "was reached, but its agent does not answer"
-    GREETED = "has not checked in"
-    ABLE = "has not said whether it reaches the master"
-    REACHES_MASTER = "reaches the master"
-    STARTED = "runs"
-    FINISHED = "has finished"
-    LEFT = "has left"
-    UNABLE = "is not able"
-    LOST = "is lost"
-
-
-# The agents that answer and still have something to end; those that have nothing left.
-_ALIVE = {
-    NodeState.GREETED,
-    NodeState.ABLE,
-    NodeState.UNABLE,
-    NodeState.REACHES_MASTER,
-    NodeState.STARTED,
-}
-_DONE = {NodeState.FINISHED, NodeState.LEFT}
-
-
-class Tell(NamedTuple):
-    """Send a message to a node's agent."""
-
-    node_rank: int
-    message: Message
-
-
-class Admit(NamedTuple):
-    """Let the agent with this key speak."""
-
-    node_rank: int
-    key: str
-
-
-Action = Tell | Admit
-
-
-class Problem(NamedTuple):
-    """Why a node cannot take part, or no longer does; ``at`` in seconds of the runner's clock."""
-
-    node_rank: int
-    reason: str
-    status: int
-    at: float
-
-
-class _Node:
-    """What is known of one node."""
-
-    def __init__(self) -> None:
-        self.state = NodeState.EXPECTED
-        self.greeted = False
-        self.check_in: CheckIn | None = None
-        self.addresses: tuple[str, ...] = ()
-        self.master = ""
-
-
 class Life:
     """One job, from the first key line to the last Finished.
 
@@ -119,18 +63,23 @@ class Life:
 
     def __init__(self, spec: JobSpec, version: str, agents_leave: bool = True) -> None:
         self.spec, self.version = spec, version
+        self.members = members(spec)
         self.agents_leave = agents_leave  # a backend tells when each agent's process has ended
         self.phase = Phase.CONNECTING
         self.problems: list[Problem] = []
         self.losses: list[Problem] = []
         self.ends: list[WorkerEnd] = []
         self.left: dict[int, tuple[str, ...]] = {}
+        self.tool_end: ToolEnd | None = None
         self.stopped_by = 0
         self.stopped_at = float("inf")
+        self.concluded_at = float("inf")  # when the client of a server has succeeded
         self.started_at = 0.0
         self.master = ("", 0)
-        self._nodes = [_Node() for _ in spec.world.nodes]
+        self._nodes = [Node() for _ in spec.world.nodes]
         self._grace = float("inf")
+        self._serves = spec.launcher in SERVING
+        self._drain = Drain()
 
     # ---- what the backend tells
 
@@ -156,6 +105,8 @@ class Life:
         node.state = NodeState.LOST
         if known:  # its problem is on the list already
             return self._check_over()
+        if self.tool_end is not None:  # before which it may have been heard last
+            now = max(now, self.tool_end.at)
         problem = Problem(node_rank, reason, MadrunError.exit_status, now)
         if self.launching:
             self.problems.append(problem)
@@ -171,6 +122,29 @@ class Life:
             return self._check_over()
         return self.lost(node_rank, reason, now)
 
+    def tool_ended(self, reason: str, now: float) -> list[Action]:
+        """The one tool that had started all agents has ended: as it should once they have left.
+
+        During the launch, hosts that have not come do not come any more; where one of them has
+        its own reason, that is the reason for the others as well. Later the agents, which still
+        answer or are silent, are told to end.
+        """
+        self.agents_leave = False  # nobody is left to tell of it
+        known, actions = bool(self.problems), list[Action]()
+        for node_rank, node in enumerate(self._nodes):
+            if not self.launching or node.greeted or node.state is NodeState.LOST:
+                continue
+            if known:
+                node.state = NodeState.LOST
+                actions += self._go_on(now)
+            else:
+                actions += self.lost(node_rank, reason, now)
+        after = [each.at for each in self.losses if each.at >= now]  # it took them along
+        if self.tool_end is None and (after or any(node.state in ALIVE for node in self._nodes)):
+            self.tool_end = ToolEnd(reason, now)
+            actions += self._end_all(reason)
+        return [*actions, *self._check_over()]
+
     # ---- what the agents tell
 
     def heard(self, node_rank: int, message: Message, at: float, now: float) -> list[Action]:
@@ -185,13 +159,15 @@ class Life:
                 return self._tried(node_rank, message, now)
             case Started() if node.state in (NodeState.ABLE, NodeState.REACHES_MASTER):
                 return self._started(node_rank)
-            case Exited() if node.state in _ALIVE:
+            case Exited() if node.state in ALIVE:
                 return self._exited(node_rank, message, at)
-            case Interrupted(number) if node.state in _ALIVE and not self.stopped_by:
+            case Interrupted(signal.SIGKILL) if node.state in ALIVE:
+                return self._guard_lost(node_rank, now)
+            case Interrupted(number) if node.state in ALIVE and not self.stopped_by:
                 # Only the user in front of the runner can be impatient: see stop().
                 return self.stop(number, now)
-            case Finished(left) if node.state in _ALIVE:
-                return self._finished(node_rank, left)
+            case Concluded() | Drained() | Finished() if node.state in ALIVE:
+                return self._on_the_way_out(node_rank, message, at, now)
         return []
 
     # ---- what the user and the clock tell
@@ -200,7 +176,7 @@ class Life:
         """A signal asks the job to end; a second SIGINT ends it at once."""
         if not self.stopped_by:
             self.stopped_by, self.stopped_at = number, now
-            return [*self._end_all(f"signal {number}"), *self._check_over()]
+            return [*self._end_in_order(f"signal {number}"), *self._check_over()]
         if is_second_wish(number, now - self.stopped_at):
             return self._end_all("a second SIGINT", grace=0.0)
         return []
@@ -217,7 +193,7 @@ class Life:
     def give_up(self) -> None:
         """Agents that should have finished long ago have not: nobody waits for them any more."""
         for node in self._nodes:
-            if node.state not in _DONE:
+            if node.state not in DONE:
                 node.state = NodeState.LOST
         self.phase = Phase.OVER
 
@@ -240,19 +216,17 @@ class Life:
     def unfinished(self) -> list[str]:
         """The hosts whose agent took part and has not said Finished, lost ones included."""
         nodes = enumerate(self._nodes)
-        return [self.host(r) for r, node in nodes if node.greeted and node.state not in _DONE]
+        return [self.host(r) for r, node in nodes if node.greeted and node.state not in DONE]
 
     @property
     def leaving(self) -> bool:
         """True while nothing runs any more and agents' own processes are about to end."""
-        return self.phase is not Phase.OVER and not any(
-            node.state in _ALIVE for node in self._nodes
-        )
+        return self.phase is not Phase.OVER and not any(node.state in ALIVE for node in self._nodes)
 
     # ---- steps
 
-    def _answered(self, node: _Node) -> bool:
-        if node.state in (NodeState.UNABLE, NodeState.LOST):
+    def _answered(self, node: Node) -> bool:
+        if node.state in (NodeState.UNABLE, NodeState.LOST) or node.state in DONE:
             return True
         if self.phase is Phase.TRYING:
             return node.state is NodeState.REACHES_MASTER
@@ -331,8 +305,9 @@ class Life:
         else:
             # One address for all; where the first one is not reached by some node, what it uses.
             self.master = (self._nodes[1].master, port)
+        peers = places(self._nodes, self.master[0]) if self._serves else ((), ())
         return [
-            Tell(rank, Go(node.master if rank > 0 else self.master[0], port))
+            Tell(rank, Go(node.master if rank > 0 else self.master[0], port, *peers))
             for rank, node in enumerate(self._nodes)
         ]
 
@@ -344,30 +319,65 @@ class Life:
         return []
 
     def _exited(self, node_rank: int, message: Exited, at: float) -> list[Action]:
-        self.ends.append(WorkerEnd(self.host(node_rank), message, at))
+        role = self.members.role(message.rank)
+        self.ends.append(WorkerEnd(self.host(node_rank), message, at, role))
         if message.status == 0:
             return []
-        return self._end_all(f"rank {message.rank} failed")
+        return self._end_all(f"{self.members.name(message.rank)} failed")
 
-    def _finished(self, node_rank: int, left: tuple[str, ...]) -> list[Action]:
+    def _guard_lost(self, node_rank: int, now: float) -> list[Action]:
+        """An agent's guard was killed; the agent itself ends its workers and will say so."""
+        reason = "the agent's guard was killed"
+        if self.launching:
+            return self._unable(node_rank, reason, MadrunError.exit_status, now)
+        if self.phase is not Phase.ENDING:
+            self.losses.append(Problem(node_rank, reason, MadrunError.exit_status, now))
+        return self._end_all(f"the guard on {self.host(node_rank)} was killed")
+
+    def _finished(self, node_rank: int, left: tuple[str, ...], now: float) -> list[Action]:
         self._nodes[node_rank].state = NodeState.FINISHED
         if left:
             self.left[node_rank] = left
-        return [Tell(node_rank, Bye()), *self._check_over()]
+        if self.launching:
+            reason = "its agent ended before the start"
+            self.problems.append(Problem(node_rank, reason, MadrunError.exit_status, now))
+            return [Tell(node_rank, Bye()), *self._go_on(now)]
+        return [Tell(node_rank, Bye()), *self._next_step(), *self._check_over()]
 
-    def _end_all(self, reason: str, grace: float | None = None) -> list[Action]:
+    def _end_all(self, reason: str, grace: float | None = None, upto: int = LAST) -> list[Action]:
         grace = self.spec.grace if grace is None else grace
-        if self.phase is Phase.OVER or grace >= self._grace:
+        if self.phase is Phase.OVER or (grace >= self._grace and upto <= self._drain.upto):
             return []
-        self.phase, self._grace = Phase.ENDING, grace
-        return [
-            Tell(rank, End(grace, reason))
-            for rank, node in enumerate(self._nodes)
-            if node.state in _ALIVE
-        ]
+        self.phase, self._grace = Phase.ENDING, min(grace, self._grace)
+        self._drain.begin(upto)
+        return [Tell(rank, End(self._grace, reason, upto)) for rank in self._alive()]
+
+    def _end_in_order(self, reason: str) -> list[Action]:
+        """All went well, or the user has had enough: whoever uses a server ends before it."""
+        return self._end_all(reason, upto=0 if self._serves else LAST)
+
+    def _on_the_way_out(
+        self, node_rank: int, message: Concluded | Drained | Finished, at: float, now: float
+    ) -> list[Action]:
+        match message:
+            case Concluded():
+                self.concluded_at = min(at, self.concluded_at)
+                return self._end_in_order("the client is done")
+            case Drained(following):
+                self._drain.heard(node_rank, following)
+                return self._next_step()
+            case Finished(left):
+                return self._finished(node_rank, left, now)
+
+    def _next_step(self) -> list[Action]:
+        step = self._drain.step(self._alive())
+        return [] if step is None else self._end_all("the step before is done", upto=step)
+
+    def _alive(self) -> list[int]:
+        return [rank for rank, node in enumerate(self._nodes) if node.state in ALIVE]
 
     def _check_over(self) -> list[Action]:
-        waiting = {*_ALIVE, NodeState.FINISHED} if self.agents_leave else _ALIVE
+        waiting = {*ALIVE, NodeState.FINISHED} if self.agents_leave else ALIVE
         if not any(node.state in waiting for node in self._nodes):
             self.phase = Phase.OVER
         return []

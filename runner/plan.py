@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from madrun.backends import registry as backends
-from madrun.launchers.registry import planner
+from madrun.launchers.members import members
+from madrun.launchers.names import canonical
+from madrun.launchers.registry import SERVING
 from madrun.runner import env_file, exports
 from madrun.wire.errors import InputError
 from madrun.wire.input import stdin_of
+from madrun.wire.job_folder import LOGS
+from madrun.wire.job_options import asked_log_dir, checked_interface
 from madrun.wire.jobspec import PYTHON, JobSpec, shown_ranks
-from madrun.wire.resources import Resources, Selection, resolve
+from madrun.wire.resources import Resources, Selection, names_hosts, resolve
 
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
 
@@ -36,6 +43,8 @@ class Request(NamedTuple):
     backend: str = "auto"
     backend_args: str = ""
     launcher: str = "native"
+    launcher_opts: tuple[str, ...] = ()
+    interface: str = ""
     ssh_user: str = ""
     ssh_port: int | None = None
     ssh_key: str = ""
@@ -60,10 +69,24 @@ class Request(NamedTuple):
     log_dir: str = ""
     dry_run: bool = False
     as_json: bool = False
+    client: str = ""
+    ready_timeout: float = 1800.0
     job_dir: str = ""
     pid_file: str = ""
     save_pid: bool = False
     verbose: bool = False
+    config: tuple[str, ...] = ()
+    additional_context: tuple[str, ...] = ()
+    # What the two say that no option does; the variables may hold secrets.
+    env: Mapping[str, str] = MappingProxyType({})
+    options: Mapping[str, str] = MappingProxyType({})
+    gpu_vendor: str = ""  # of nodes that a dry run does not ask
+    slurm: Mapping[str, str] = MappingProxyType({})
+    submit: str = ""
+    slurm_settings: tuple[str, ...] = ()  # as typed, NAME=VALUE
+    wait: bool = False
+    node_rank: int | None = None  # of a job whose nodes are started one by one, by hand
+    origins: Mapping[str, str] = MappingProxyType({})  # where each value came from
 
 
 class Plan(NamedTuple):
@@ -74,12 +97,13 @@ class Plan(NamedTuple):
     backend: str
     spec: JobSpec
     job_dir: str = ""  # the folder in which this job's own one is made
+    backend_reason: str = ""  # why it is this backend
+    notes: tuple[str, ...] = ()  # what the user should know before the start
 
 
 def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Plan:
     """The plan; ``python`` is the runner's own interpreter. Raises InputError."""
     launcher, backend_name = _launcher_and_backend(request)
-    planner(launcher)  # an unknown name is found before anything else is done
     selection = Selection(
         hostfile=request.hostfile,
         hosts=request.hosts,
@@ -88,58 +112,107 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
         nnodes=request.nnodes,
         nproc_per_node=request.nproc_per_node,
     )
-    resources = resolve(selection, environ, _count_devices)
-    backend = backends.choose(backend_name, resources.hosts, local=resources.local)
+    by_hand = request.node_rank is not None
+    job = None
+    if not by_hand and not names_hosts(selection, environ):
+        job = backends.slurm_job(backend_name, environ, request.nproc_per_node)
+    scheduled = (job.hosts, f"Slurm job {job.job_id}") if job else None
+    resources = resolve(selection, environ, _count_devices, scheduled=scheduled)
+    in_slurm = job.job_id if job else ""
+    choice = backends.choose(
+        backend_name, resources.hosts, local=resources.local or by_hand, slurm_job=in_slurm
+    )
+    backend = choice.name
     if not request.dry_run:
         backends.check_is_here(backend)
-    exported = _exported(request, environ, cwd)
+    variables = exported(request, environ, cwd)
+    job_id = time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex()
+    job_dir = _job_dir(request.job_dir, environ, cwd)
     spec = JobSpec(
-        job_id=time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex(),
+        job_id=job_id,
         world=resources.world,
         argv=request.argv,
         mode=request.mode,
         launcher=launcher,
         python=request.remote_python or python,
         workdir=os.path.join(cwd, request.workdir) if request.workdir else cwd,
-        env=exported,
+        env=variables,
+        interface=checked_interface(request.interface),
+        options=_options(request, launcher, cwd),
         master_addr=_checked_address(request.master_addr),
         master_port=request.master_port,
         device_binding=request.device_binding,
         bind_cores=request.bind_cores or bool(request.core_list),
         core_list=request.core_list,
         local_rank_arg=request.local_rank_arg,
-        log_dir=os.path.join(cwd, request.log_dir) if request.log_dir else "",
+        log_dir=_log_dir(request.log_dir, cwd, os.path.join(job_dir, job_id)),
+        log_dir_optional=not request.log_dir,
         output=request.output,
-        stdin=stdin_of(request.stdin, resources.world.world_size),
         grace=request.grace,
         heartbeat_timeout=request.heartbeat_timeout,
+        client=_words("--client", request.client),
+        ready_timeout=request.ready_timeout,
     )
     _check(spec, request)
-    job_dir = _job_dir(request.job_dir, environ, cwd)
-    return Plan(request, resources, backend, spec, job_dir)
+    who = members(spec)  # raises what the launcher cannot do
+    shown_ranks(spec.output, who.size, who.noun)
+    spec = replace(spec, stdin=stdin_of(request.stdin, who.size, who.noun))
+    backend_args(request, backend)
+    notes = job.notes if job else ()
+    return Plan(request, resources, backend, spec, job_dir, choice.reason, notes)
 
 
 def _launcher_and_backend(request: Request) -> tuple[str, str]:
     """DeepSpeed's ``--launcher pdsh`` means what is called a backend here."""
-    if request.launcher.lower() in backends.NAMES and request.backend == "auto":
+    if backends.is_known(request.launcher) and request.backend == "auto":
         return "native", request.launcher
-    return request.launcher, request.backend
+    return canonical(request.launcher), request.backend
 
 
 def _check(spec: JobSpec, request: Request) -> None:
-    shown_ranks(spec.output, spec.world.world_size)
     if spec.core_list:
         from madrun.wire.core_list import parse_core_list
 
         parse_core_list(spec.core_list)
     if not spec.argv[0]:
         raise InputError("PROGRAM is empty")
+    if spec.client and spec.launcher not in SERVING:
+        raise InputError(f"--client: the launcher {spec.launcher} starts no server to wait for")
     if request.fold and request.as_json:
         raise InputError("--fold and --json exclude each other: events are one rank's")
-    if request.backend_args:
-        raise InputError("--backend-args: this backend runs no tool that could take them")
     if request.ssh_key and not os.path.isfile(request.ssh_key):
         raise InputError(f"--ssh-key {request.ssh_key}: there is no such file")
+
+
+def backend_args(request: Request, backend: str) -> tuple[str, ...]:
+    """The further words for the backend's tool; raises InputError."""
+    if request.backend_args and backend not in backends.TOOLS:
+        raise InputError(f"--backend-args: the backend {backend} runs no tool that could take them")
+    return _words("--backend-args", request.backend_args)
+
+
+def _words(option: str, text: str) -> tuple[str, ...]:
+    """The words of an option's value, as a shell would split it; nothing is expanded."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise InputError(f"{option} {text!r}: {error}") from None
+
+
+def _options(request: Request, launcher: str, cwd: str) -> dict[str, str]:
+    """The launcher's own options; Primus takes the usual config that lies beside the program."""
+    options = dict(request.options)
+    if request.launcher_opts:  # typed, so they win
+        from madrun.launchers.options import typed
+
+        options |= typed(launcher, request.launcher_opts)
+    if launcher == "primus" and not options.get("config_path"):
+        from madrun.launchers.primus import DEFAULT_CONFIG
+
+        folder = os.path.join(cwd, request.workdir, os.path.dirname(request.argv[0]))
+        if os.path.isfile(os.path.join(folder, DEFAULT_CONFIG)):
+            options["config_path"] = DEFAULT_CONFIG
+    return options
 
 
 def _job_dir(given: str, environ: Mapping[str, str], cwd: str) -> str:
@@ -148,20 +221,26 @@ def _job_dir(given: str, environ: Mapping[str, str], cwd: str) -> str:
     return os.path.join(cwd, given or environ.get("MADRUN_JOB_DIR") or default)
 
 
+def _log_dir(given: str, cwd: str, folder: str) -> str:
+    """The same path on every node: in the job's own folder, unless another or none is asked for."""
+    return asked_log_dir(given, cwd) if given else os.path.join(folder, LOGS)
+
+
 def _checked_address(address: str) -> str:
     if address and not _ADDRESS.fullmatch(address):
         raise InputError(f"--master-addr {address!r}: a host name or an address is wanted")
     return address
 
 
-def _exported(request: Request, environ: Mapping[str, str], cwd: str) -> dict[str, str]:
-    """The variables that travel: defaults, then the environment files, then --export."""
+def exported(request: Request, environ: Mapping[str, str], cwd: str) -> dict[str, str]:
+    """The variables that travel: defaults, environment files, the config's, what was typed."""
     everything = request.export_all
     defaults = exports.select(environ, (), everything=everything)
     home = environ.get("HOME", os.path.expanduser("~"))
-    files = env_file.load(request.env_files, home, cwd, environ)
+    files = env_file.load((), home, cwd, environ)
+    named = env_file.load_named(request.env_files, cwd)
     chosen = exports.asked(environ, request.exports)
-    return {**defaults, **files, **chosen}
+    return {**defaults, **files, **request.env, **named, **chosen}
 
 
 def _count_devices() -> int:

@@ -15,12 +15,15 @@ from queue import SimpleQueue
 from typing import Any
 
 import madrun
+from madrun.launchers.members import members
 from madrun.runner.plan import Plan, Request
 from madrun.runner.story import Happened
 from madrun.wire.job_folder import PLAN, SUMMARY, JobFolder
 
 _CLOSE_LIMIT = 2.0  # seconds that the end of a job waits for the disk
 _QUICK = 0.2  # seconds; a launch that takes longer is written down from its beginning on
+# Said elsewhere in the record, or what may hold the values of variables.
+_NOT_OPTIONS = ("argv", "origins", "env", "additional_context")
 _EARLY = ("connecting", "trying", "starting")
 
 
@@ -70,7 +73,7 @@ class Record:
 
         self._folder.make()
         self._folder.write(PLAN, json.dumps(described(self._plan), indent=2) + "\n")
-        if self._plan.spec.log_dir:
+        if self._plan.spec.log_dir and not self._plan.spec.log_dir_optional:
             self._folder.link_logs(self._plan.spec.log_dir)
         try:
             self._folder.point_latest()
@@ -118,6 +121,7 @@ def described(plan: Plan) -> dict[str, Any]:
         "python": spec.python,
         "workdir": spec.workdir,
         "world_size": spec.world.world_size,
+        "roles": list(members(spec).roles),
         "world": {node.host: list(node.devices) for node in spec.world.nodes},
         "hosts": [
             {"name": each.name, "address": each.address, "user": each.user, "port": each.port}
@@ -126,6 +130,7 @@ def described(plan: Plan) -> dict[str, Any]:
         "exported": sorted(spec.env),
         "log_dir": spec.log_dir,
         "options": _options(plan.request),
+        "origins": dict(plan.request.origins),
     }
 
 
@@ -135,8 +140,11 @@ def _options(request: Request) -> dict[str, Any]:
     options = {
         name: value
         for name, value in request._asdict().items()
-        if name != "argv" and value != getattr(defaults, name)
+        if name not in _NOT_OPTIONS and value != getattr(defaults, name)
     }
+    for name in ("options", "slurm"):
+        if name in options:
+            options[name] = dict(options[name])
     if request.exports:
         options["exports"] = [text.partition("=")[0] for text in request.exports]
     return options

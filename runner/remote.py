@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from madrun.backends.base import Launch, SshOptions, runs_isolated
-from madrun.backends.registry import make
+from madrun.backends.registry import make, tool_command
 from madrun.runner.job import Job
-from madrun.runner.plan import Plan
+from madrun.runner.plan import Plan, backend_args
 from madrun.runner.verdict import Verdict
 from madrun.wire import world_info
 from madrun.wire.loop import Loop
@@ -22,12 +22,17 @@ def run_remote(loop: Loop, job: Job, plan: Plan) -> Verdict:
         loop.post, job.receive, lambda node_rank: job.silent(node_rank, timeout), timeout
     )
     backend = make(plan.backend, launch_of(plan, channel.ports, channel.public_key), job)
-    backend.start()
     try:
+        backend.start()
         return job.run(channel, channel, lambda rank, at: channel.clock_of(rank).to_ours(at))
     finally:
         channel.close()
         backend.close()
+
+
+def check_tool(plan: Plan) -> None:
+    """Raises InputError for hosts and options that the backend's tool cannot do."""
+    tool_command(plan.backend, launch_of(plan, (0, 0), ""), [])
 
 
 def launch_of(plan: Plan, ports: tuple[int, int], runner_key: str) -> Launch:
@@ -49,4 +54,5 @@ def launch_of(plan: Plan, ports: tuple[int, int], runner_key: str) -> Launch:
             connect_timeout=request.connect_timeout,
             fan_out=request.fan_out,
         ),
+        backend_args=backend_args(request, plan.backend),
     )

@@ -6,16 +6,17 @@ the record, ``--json``, the report on the start - is not known here.
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from madrun.runner.life import Life, Phase, Problem
+from madrun.runner.life import Life
+from madrun.runner.phases import Phase, Problem
 from madrun.wire.messages import (
     CheckIn,
+    Concluded,
     Dropped,
     Exited,
     Finished,
@@ -23,7 +24,9 @@ from madrun.wire.messages import (
     Interrupted,
     MasterTried,
     Message,
+    Serving,
     Started,
+    StartedLater,
 )
 
 _TAIL_LINES = 12
@@ -48,8 +51,6 @@ class Story:
         self._phase: Phase | None = None
         self._problems = self._losses = 0
         self._heard: set[int] = set()
-        sizes = [len(node.devices) for node in life.spec.world.nodes]
-        self._first_ranks = [0, *itertools.accumulate(sizes)]
 
     def begin(self, backend: str) -> None:
         """The job exists; the process that the user started is the guard, our parent."""
@@ -63,7 +64,7 @@ class Story:
             runner_host=os.uname().nodename,
             pids={"guard": os.getppid(), "core": os.getpid()},
             hosts=list(world.hosts),
-            workers=world.world_size,
+            workers=self._life.members.size,
         )
 
     def end(self, status: int, kind: str, report: str) -> None:
@@ -97,9 +98,15 @@ class Story:
             case Exited():
                 self.of_host("exited", node_rank, now, **_exit_facts(message, at, now))
             case Started(pids):
-                first = self._first_ranks[node_rank]
-                ranks = {str(first + index): pid for index, pid in enumerate(pids)}
+                first = self._life.members.first(node_rank)
+                ranks = {str(first + index): pid for index, pid in enumerate(pids) if pid}
                 self.of_host("started", node_rank, now, workers=ranks)
+            case StartedLater(rank, pid):
+                self.of_host("started", node_rank, now, workers={str(rank): pid})
+            case Serving(url):
+                self.of_host("ready", node_rank, now, url=url)
+            case Concluded(rank):
+                self.of_host("concluded", node_rank, now, rank=rank)
             case Dropped(rank, lines):
                 self.of_host("dropped", node_rank, now, rank=rank, lines=lines)
             case Interrupted(number):

@@ -6,9 +6,10 @@ import signal
 import time
 from typing import NamedTuple
 
-from madrun.runner.life import Life, Problem
+from madrun.runner.life import Life
+from madrun.runner.phases import Problem
 from madrun.wire.exits import FAILED, exit_status
-from madrun.wire.report import first_failure, ranks_in_words, report_failure
+from madrun.wire.report import ended_because_of_it, first_failure, report_failure
 
 
 class Verdict(NamedTuple):
@@ -16,7 +17,7 @@ class Verdict(NamedTuple):
 
     status: int
     report: str
-    kind: str = ""  # what ended it: success, worker, host, launch, signal, or unknown
+    kind: str = ""  # what ended it: success, worker, host, tool, launch, signal, unknown
 
 
 def judge(life: Life) -> Verdict:
@@ -31,12 +32,18 @@ def judge(life: Life) -> Verdict:
     if failure is not None and not failure.exited.ended:
         report = report_failure(life.ends, life.started_at)
         causes.append((failure.at, Verdict(exit_status(failure.exited.status), report, "worker")))
+    if life.tool_end is not None:
+        ended = ended_because_of_it(life.ends)
+        report = "\n".join([f"madrun: {life.tool_end.reason}", *ended])
+        causes.append((life.tool_end.at, Verdict(FAILED, report, "tool")))
     if life.losses:
         loss = min(life.losses, key=lambda each: each.at)
         causes.append((loss.at, Verdict(FAILED, _lost(life, loss), "host")))
     if life.stopped_by:
         stopped = Verdict(128 + life.stopped_by, _stopped(life), "signal")
         causes.append((life.stopped_at, stopped))
+    if life.concluded_at < float("inf") and not life.unfinished() and not life.left:
+        causes.append((life.concluded_at, Verdict(0, "", "success")))
     if causes:
         verdict = min(causes, key=lambda each: each[0])[1]
     elif life.unfinished() or life.left or not _all_ended_well(life):
@@ -48,9 +55,12 @@ def judge(life: Life) -> Verdict:
 
 
 def _all_ended_well(life: Life) -> bool:
-    """Success needs evidence: every rank of the World has said that it exited with 0."""
+    """Success needs evidence: every worker of the job has said that it exited with 0.
+
+    Servers never end well by themselves: without workers, only a client can say so.
+    """
     well = {end.exited.rank for end in life.ends if end.exited.status == 0}
-    return len(well) == life.spec.world.world_size
+    return well >= life.members.workers > frozenset()
 
 
 def _common_status(problems: list[Problem]) -> int:
@@ -73,18 +83,13 @@ def _not_started(life: Life) -> str:
 def _lost(life: Life, loss: Problem) -> str:
     when = time.strftime("%H:%M:%S", time.localtime(time.time() - time.monotonic() + loss.at))
     lines = [f"madrun: host {life.host(loss.node_rank)} was lost at {when}: {loss.reason}"]
-    lines += _ended(life)
+    lines += ended_because_of_it(life.ends)
     return "\n".join(lines)
 
 
 def _stopped(life: Life) -> str:
     lines = [f"madrun: stopped by {signal.Signals(life.stopped_by).name}"]
-    return "\n".join([*lines, *_ended(life)])
-
-
-def _ended(life: Life) -> list[str]:
-    ranks = [end.exited.rank for end in life.ends if end.exited.ended]
-    return [f"madrun: ended because of it: {ranks_in_words(ranks)}"] if ranks else []
+    return "\n".join([*lines, *ended_because_of_it(life.ends)])
 
 
 def _left_behind(life: Life) -> str:

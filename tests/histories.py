@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from madrun.runner.life import Action, Life, Phase, Tell
+from madrun.runner.life import Life
+from madrun.runner.phases import Action, Phase, Tell
 from madrun.wire.hello import KeyLine
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import (
@@ -26,9 +27,15 @@ GRACE = 15.0
 class History:
     """Events for one Life; ``now`` is the runner's clock, which each event moves on."""
 
-    def __init__(self, nodes: int = 3, master_addr: str = "", agents_leave: bool = False) -> None:
+    def __init__(
+        self,
+        nodes: int = 3,
+        master_addr: str = "",
+        agents_leave: bool = False,
+        launcher: str = "native",
+    ) -> None:
         world = World(tuple(Node(f"node{n}", (0, 1)) for n in range(nodes)))
-        spec = JobSpec("j", world, ("x",), grace=GRACE, master_addr=master_addr)
+        spec = JobSpec("j", world, ("x",), launcher=launcher, grace=GRACE, master_addr=master_addr)
         self.life = Life(spec, VERSION, agents_leave=agents_leave)
         self.now = 100.0
         self.everybody = range(nodes)

@@ -22,11 +22,16 @@ PATIENCE = 40.0  # seconds until a test gives up on an event; a busy machine nee
 
 
 class Running:
-    """A madrun that runs on the head."""
+    """A madrun, or another program, that runs on the head."""
 
-    def __init__(self, cluster: Cluster, args: Sequence[str | os.PathLike[str]]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        args: Sequence[str | os.PathLike[str]],
+        program: str | os.PathLike[str] = BIN / "madrun",
+    ) -> None:
         self.cluster = cluster
-        self.process: Popen[str] = cluster.popen("head", [BIN / "madrun", *args])
+        self.process: Popen[str] = cluster.popen("head", [program, *args])
         self.stdout = self.stderr = ""
         self._selector = selectors.DefaultSelector()
         for name in ("stdout", "stderr"):
@@ -34,9 +39,9 @@ class Running:
             os.set_blocking(stream.fileno(), False)
             self._selector.register(stream.fileno(), selectors.EVENT_READ, name)
 
-    def until(self, pattern: str, count: int = 1) -> list[str]:
+    def until(self, pattern: str, count: int = 1, patience: float = PATIENCE) -> list[str]:
         """Read until a pattern was seen so often on stdout or stderr; the matches."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while len(found := re.findall(pattern, self.stdout + self.stderr)) < count:
             if not self._read(deadline):
                 raise AssertionError(

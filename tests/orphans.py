@@ -90,9 +90,11 @@ def _reap_adopted(known: frozenset[Process]) -> None:
 
 
 def _is_host_itself(process: Process) -> bool:
-    """Process 1 of a host that was started anew, and the sshd that it keeps."""
+    """Process 1 of a host that was started anew, and the daemons that it keeps."""
     if process.host == "here":
         return False
+    if process.ppid == 1 and os.path.basename(process.argv[0]) in ("slurmd", "munged"):
+        return True
     listens = _is_sshd(process) and "[listener]" in process.cmdline
     return process.pid == 1 or (process.ppid == 1 and listens)
 

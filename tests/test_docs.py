@@ -7,6 +7,7 @@ Fenced blocks are marked in their first line; CONTRIBUTING.md says the same to t
                  ``...`` is anything; process ids, times and job ids may differ.
 ``console``      its commands of ours are read and planned, but not run.
 ``hostfile``     has to be a hostfile.
+``slurm``        is run by a shell on a real Slurm: tests/slurm/test_documentation.py.
 """
 
 from __future__ import annotations
@@ -148,12 +149,19 @@ def test_options_are_those_of_the_command(name: str) -> None:
     assert sorted(documented(name)) == sorted(there)
 
 
+def _ours(code: str) -> str:
+    """What is said to us: a bare option, or what follows the name of one of our commands."""
+    first = re.split(rf"\b(?:{'|'.join(COMMANDS)})\b", code, maxsplit=1)
+    return first[-1] if len(first) > 1 or code.startswith("-") else ""
+
+
 def test_options_that_prose_mentions_are_there() -> None:
     known = {each for command in COMMANDS for each in documented(command)}
     others = {"--local-rank", "--standalone", "--max-restarts", "--rdzv-"}  # other programs'
+    others |= {"--host", "--model"}  # mpirun's, a server script's
     for page in PAGES:
         for code in re.findall(r"`([^`\n]*)`", _prose(page)):
-            for option in re.findall(r"(?<!\S)--[a-z][a-z_-]*", code):
+            for option in re.findall(r"(?<!\S)--[a-z][a-z_-]*", _ours(code)):
                 assert option.replace("_", "-") in known | others, f"{page.name}: {code}"
 
 
@@ -234,4 +242,4 @@ def test_there_are_examples_at_all() -> None:
     run = [command for block in blocks("console run") for command, _ in block.steps()]
     assert len([each for each in run if "madrun " in each]) > 20
     every = {found[1] for page in PAGES for found in _FENCE.finditer(page.read_text("utf-8"))}
-    assert every <= {"console run", "console", "hostfile", "python", ""}
+    assert every <= {"console run", "console", "hostfile", "python", "slurm", ""}

@@ -116,6 +116,10 @@ def _world(value: Any) -> World:
     return World(tuple(Node(_exactly(str)(host), devices(slots)) for host, slots in pairs))
 
 
+def _tuples_of_ints(value: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(_tuple_of(int)(each) for each in _exactly(list)(value))
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "int": _exactly(int),
     "str": _exactly(str),
@@ -124,6 +128,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "float": _number,
     "tuple[str, ...]": _tuple_of(str),
     "tuple[int, ...]": _tuple_of(int),
+    "tuple[tuple[int, ...], ...]": _tuples_of_ints,
     "dict[str, str]": _strings,
     "World": _world,
     "JobSpec": lambda value: _build(JobSpec, value),

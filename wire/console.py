@@ -154,9 +154,12 @@ class Console:
         hosts_of_ranks: Sequence[str],
         prefix: bool = True,
         on_taken: Callable[[int, int], None] = lambda rank, size: None,
+        roles: Sequence[str] = (),
     ) -> None:
+        """``roles`` are what processes are called that have no rank, by their numbers."""
+        self._roles = roles
         self._prefixes = [
-            f"[{host}:{rank}] ".encode() if prefix else b""
+            f"[{host}:{roles[rank] if roles else rank}] ".encode() if prefix else b""
             for rank, host in enumerate(hosts_of_ranks)
         ]
         self._assemblers: dict[tuple[int, int], LineAssembler] = {}
@@ -193,11 +196,16 @@ class Console:
     def dropped(self, rank: int, lines: int) -> None:
         """Say how much of a rank's output the console was too slow for."""
         self.dropped_lines += lines
-        self.say(f"madrun: {lines} lines of rank {rank} {_NOT_SHOWN}")
+        name = f"{self._roles[rank]} ({rank})" if self._roles else f"rank {rank}"
+        self.say(f"madrun: {lines} lines of {name} {_NOT_SHOWN}")
 
     def say(self, text: str) -> None:
         """Words of our own, on stderr, in order with what the workers wrote there."""
         self._put(STDERR, text.encode(errors="surrogateescape") + b"\n")
+
+    def announce(self, text: str) -> None:
+        """A line of our own on stdout, which scripts wait for."""
+        self._put(STDOUT, text.encode() + b"\n")
 
     def close(self, limit: float, last_words: str = "") -> None:
         """Show what is queued and then the last words, waiting ``limit`` seconds a stream."""

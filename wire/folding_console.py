@@ -20,8 +20,9 @@ class FoldingConsole(Console):
         prefix: bool,
         on_taken: Callable[[int, int], None],
         loop: Loop,
+        roles: Sequence[str] = (),
     ) -> None:
-        super().__init__(hosts_of_ranks, prefix, on_taken)
+        super().__init__(hosts_of_ranks, prefix, on_taken, roles)
         self._prefix = prefix
         self._fold = Fold(len(hosts_of_ranks))
         self._loop = loop
@@ -72,4 +73,4 @@ class FoldingConsole(Console):
             return b""
         if len(ranks) == len(self._prefixes):
             return f"[×{len(ranks)}] ".encode()  # noqa: RUF001 - "times"
-        return f"[{ranks_in_words(ranks)}] ".encode()
+        return f"[{ranks_in_words(ranks, 'process' if self._roles else 'rank')}] ".encode()

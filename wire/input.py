@@ -23,27 +23,29 @@ _SECOND_LOOK = 0.3  # seconds
 _DEV_NULL = os.makedev(1, 3)
 
 
-def input_ranks(stdin: str, world_size: int) -> frozenset[int]:
+def input_ranks(stdin: str, count: int, noun: str = "ranks") -> frozenset[int]:
     """The ranks that read the user's stdin, from ``none``, ``all`` or one rank.
+
+    There are ``count`` of them; ``noun`` is what the user calls them.
 
     >>> sorted(input_ranks("all", 3)), sorted(input_ranks("1", 3)), sorted(input_ranks("none", 3))
     ([0, 1, 2], [1], [])
 
-    Raises InputError for any other text and for a rank that the world has not.
+    Raises InputError for any other text and for a rank that is not there.
     """
     if stdin in ("none", "all"):
-        return frozenset(range(world_size if stdin == "all" else 0))
+        return frozenset(range(count if stdin == "all" else 0))
     if not (stdin.isascii() and stdin.isdecimal()):
         raise InputError(f"--stdin {stdin[:80]!r}: allowed are none, all, or a rank")
     rank = int(stdin[:10])
-    if rank >= world_size:
-        raise InputError(f"--stdin {stdin}: the ranks of this job are 0-{world_size - 1}")
+    if rank >= count:
+        raise InputError(f"--stdin {stdin}: the {noun} of this job are 0-{count - 1}")
     return frozenset((rank,))
 
 
-def stdin_of(stdin: str, world_size: int) -> str:
+def stdin_of(stdin: str, count: int, noun: str = "ranks") -> str:
     """What ``--stdin`` comes to: none where we have no stdin ourselves. Raises InputError."""
-    ranks = input_ranks(stdin, world_size)
+    ranks = input_ranks(stdin, count, noun)
     return stdin if ranks and _has_stdin() else "none"
 
 

@@ -6,12 +6,30 @@ Everything here raises OSError and nothing else; the callers see to it that no j
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 PLAN, EVENTS, SUMMARY, LOGS, PID = "job.json", "events.jsonl", "summary.json", "logs", "pid"
 LATEST = "latest"
 
 _READ = 64 * 1024
+
+
+def make_private(path: str) -> None:
+    """Make a folder, and those above it that are missing, with mode 0700; keep what is there.
+
+    Raises OSError.
+    """
+    missing = []
+    above = path
+    while not os.path.isdir(above):
+        missing.append(above)
+        above = os.path.dirname(above)
+    for each in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # another job makes the parent as well
+            os.mkdir(each, 0o700)
+    if missing and not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
 class JobFolder:
@@ -23,14 +41,7 @@ class JobFolder:
 
     def make(self) -> None:
         """Make the folder, and those above it that are missing; one that is there is kept."""
-        missing = []
-        path = self.path
-        while not os.path.isdir(path):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for path in reversed(missing):
-            with contextlib.suppress(FileExistsError):  # another job makes the parent as well
-                os.mkdir(path, 0o700)
+        make_private(self.path)
 
     def point_latest(self) -> None:
         """Let ``PARENT/latest`` lead to this folder; what is no link of ours is left alone."""
@@ -48,7 +59,10 @@ class JobFolder:
             raise
 
     def link_logs(self, log_dir: str) -> None:
-        """Let ``logs`` lead to the folder that ``--log-dir`` names."""
+        """Let ``logs`` lead to the folder that ``--log-dir`` names.
+
+        Without the option, it is a folder, which the agents make on their nodes.
+        """
         with contextlib.suppress(FileExistsError):
             os.symlink(log_dir, self.file(LOGS))
 

@@ -6,6 +6,8 @@ are accepted, so that a command line moves over by changing its first word.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,7 +16,11 @@ import click
 from madrun.wire.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, PYTHON
 
+_INTERFACES = re.compile(r"[A-Za-z0-9][\w.:@-]{0,14}(,[A-Za-z0-9][\w.:@-]{0,14})*", re.ASCII)
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+NO_LOGS = "none"  # a folder of that name is ./none
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -54,14 +60,18 @@ MASTER = [
         "--master-port", default=0, type=click.IntRange(0, 65535), metavar="PORT",
         help="0: node 0 chooses a free one.",
     ),
+    click.option("--interface", default="", metavar="NAME",
+                 help="The network interface for NCCL and Gloo. Default: they choose."),
 ]  # fmt: skip
 
 PROGRAM = [
+    click.option("--launcher-opt", "launcher_opts", multiple=True, metavar="NAME=VALUE",
+                 help="An option of the launcher, as in its config section. Repeatable."),
     click.option("-m", "--module", is_flag=True, help="PROGRAM is a Python module."),
     click.option("--no-python", is_flag=True, help="PROGRAM is run as it is, not by Python."),
     click.option("--local-rank-arg", is_flag=True, help="Pass --local_rank=N to the program."),
     click.option("--no-local-rank", is_flag=True, help="The default; accepted for DeepSpeed."),
-]
+]  # fmt: skip
 
 WORKERS = [
     click.option(
@@ -85,7 +95,7 @@ OUTPUT = [
     click.option("--no-prefix", is_flag=True, help="Show lines without [host:rank]."),
     click.option("--fold", is_flag=True, help="Show a line that several ranks write once."),
     click.option("--log-dir", default="", metavar="DIR",
-                 help="Write rank0003.out and .err there, on each node."),
+                 help="Write rank0003.out and .err there, on each node; none: nowhere."),
 ]  # fmt: skip
 
 
@@ -107,6 +117,22 @@ def program_mode(module: bool, no_python: bool, local_rank_arg: bool, no_local_r
     if local_rank_arg and no_local_rank:
         raise InputError("--local-rank-arg and --no-local-rank exclude each other")
     return MODULE if module else EXEC if no_python else PYTHON
+
+
+def checked_interface(name: str) -> str:
+    """One interface or several, with commas; raises InputError for what cannot be one."""
+    if name and not _INTERFACES.fullmatch(name):
+        raise InputError(f"--interface {name[:60]!r}: names as eth0 or ib0,ib1 are allowed")
+    return name
+
+
+def asked_log_dir(given: str, cwd: str) -> str:
+    """The folder that ``--log-dir`` names, as a full path; empty where it names none.
+
+    >>> asked_log_dir("logs", "/home/me"), asked_log_dir("none", "/home/me")
+    ('/home/me/logs', '')
+    """
+    return os.path.join(cwd, given) if given not in ("", NO_LOGS) else ""
 
 
 def show_usage_error(name: str, error: click.ClickException) -> int:

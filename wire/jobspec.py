@@ -21,7 +21,12 @@ class JobSpec:
 
     Strings hold what the operating system gave (surrogate escapes for bytes that are no UTF-8).
     Times are seconds. ``master_port`` 0 and an empty ``master_addr`` mean: chosen at the start.
+    ``log_dir`` may be empty; one that is ``log_dir_optional`` was not asked for, and a node that
+    cannot have it does without.
+    ``interface`` is the network interface for collectives (empty: the libraries choose).
     ``options`` are the launcher's own, by the names of its config section; a list is JSON.
+    ``client`` is what runs against a server once it is ready (empty: nothing), ``ready_timeout``
+    how long that may take.
     """
 
     job_id: str
@@ -39,23 +44,29 @@ class JobSpec:
     core_list: str = ""
     local_rank_arg: bool = False
     log_dir: str = ""
+    log_dir_optional: bool = False
     output: str = "all"
     stdin: str = "none"
     grace: float = 15.0
     heartbeat_timeout: float = 5.0
     restart_count: int = 0
+    interface: str = ""
     options: dict[str, str] = field(default_factory=dict)
+    client: tuple[str, ...] = ()
+    ready_timeout: float = 1800.0
 
 
-def shown_ranks(output: str, world_size: int) -> frozenset[int]:
+def shown_ranks(output: str, count: int, noun: str = "ranks") -> frozenset[int]:
     """The ranks whose output reaches the console, from ``all``, ``first``, ``none`` or a list.
+
+    There are ``count`` of them; ``noun`` is what the user calls them.
 
     >>> sorted(shown_ranks("0,3-5", 8))
     [0, 3, 4, 5]
 
-    Raises InputError for any other text and for a rank that the world has not.
+    Raises InputError for any other text and for a rank that is not there.
     """
-    named = {"all": range(world_size), "first": range(1), "none": range(0)}
+    named = {"all": range(count), "first": range(1), "none": range(0)}
     if output in named:
         return frozenset(named[output])
     ranks: set[int] = set()
@@ -64,7 +75,7 @@ def shown_ranks(output: str, world_size: int) -> frozenset[int]:
         if found is None:
             raise InputError(f"--output {output[:80]!r}: {_OUTPUTS}")
         low, high = int(found[1]), int(found[2] or found[1])
-        if not low <= high < world_size:
-            raise InputError(f"--output {output!r}: the ranks of this job are 0-{world_size - 1}")
+        if not low <= high < count:
+            raise InputError(f"--output {output!r}: the {noun} of this job are 0-{count - 1}")
         ranks.update(range(low, high + 1))
     return frozenset(ranks)

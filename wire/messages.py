@@ -3,8 +3,8 @@
 Named tuples, because every start of madrun pays for them: a frozen dataclass takes seven times as
 long to make (0.8 ms each).
 
-Up (agent to runner): Hello, CheckIn, MasterTried, Started, Exited, Output, Dropped, InputTaken,
-Interrupted, Finished.
+Up (agent to runner): Hello, CheckIn, MasterTried, Started, StartedLater, Serving, Exited,
+Concluded, Drained, Output, Dropped, InputTaken, Interrupted, Finished.
 Down (runner to agent): Begin, TryMaster, Go, End, Signal, Input, OutputTaken, Bye.
 On the channel's own thread: Pulses (down), Beat (both ways).
 Times named ``at`` or ``sent`` are monotonic seconds of the node that sends.
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from madrun.wire.jobspec import JobSpec
 
 STDOUT, STDERR = 1, 2
+LAST = 99  # no process has a higher stop order
 
 
 class Hello(NamedTuple):
@@ -36,7 +37,9 @@ class CheckIn(NamedTuple):
     """Able to run, or why not: ``problem`` is empty or a sentence, ``status`` its exit status.
 
     ``port`` is the master port that node 0 holds (0 elsewhere); ``devices`` counts what is
-    visible on the node, of ``vendor`` ("nvidia", "amd" or "").
+    visible on the node, of ``vendor`` ("nvidia", "amd" or ""). ``note`` is what goes without: why
+    there are no log files on this node, where they were not asked for. ``ports`` are those that the
+    node holds for the launcher, in the order of its wishes.
     """
 
     problem: str = ""
@@ -44,6 +47,8 @@ class CheckIn(NamedTuple):
     vendor: str = ""
     devices: int = 0
     port: int = 0
+    note: str = ""
+    ports: tuple[int, ...] = ()
 
 
 class MasterTried(NamedTuple):
@@ -54,9 +59,36 @@ class MasterTried(NamedTuple):
 
 
 class Started(NamedTuple):
-    """The workers run; their process ids, by local rank."""
+    """The workers run; their process ids, by local rank. 0: this one has to wait for others."""
 
     pids: tuple[int, ...]
+
+
+class StartedLater(NamedTuple):
+    """A process that had to wait for others runs now."""
+
+    rank: int
+    pid: int
+
+
+class Serving(NamedTuple):
+    """What this node serves answers at this address."""
+
+    url: str
+
+
+class Concluded(NamedTuple):
+    """The client has succeeded at ``at``: the job is done, and its servers may go."""
+
+    rank: int
+    at: float
+
+
+class Drained(NamedTuple):
+    """Of those that ``End`` named nobody is left, or they take too long; ``next`` comes first of
+    those that are left (see ``End.upto``)."""
+
+    next: int
 
 
 class Exited(NamedTuple):
@@ -100,7 +132,10 @@ class Dropped(NamedTuple):
 
 
 class Interrupted(NamedTuple):
-    """The agent was told by a signal to stop: the job is to end everywhere."""
+    """The agent was told by a signal to stop: the job is to end everywhere.
+
+    SIGKILL: it was its guard that was told.
+    """
 
     number: int
 
@@ -125,17 +160,27 @@ class TryMaster(NamedTuple):
 
 
 class Go(NamedTuple):
-    """Everybody is able: start the workers."""
+    """Everybody is able: start the workers.
+
+    ``addresses`` and ``ports`` are those of every node, in rank order, where the launcher has to
+    know them; else they are empty.
+    """
 
     master_addr: str
     master_port: int
+    addresses: tuple[str, ...] = ()
+    ports: tuple[tuple[int, ...], ...] = ()
 
 
 class End(NamedTuple):
-    """End the workers: TERM, ``grace`` seconds in all, KILL. A shorter grace may follow."""
+    """End the workers: TERM, ``grace`` seconds in all, KILL. A shorter grace may follow.
+
+    At first only those with a stop order of at most ``upto``, where there are others.
+    """
 
     grace: float
     reason: str
+    upto: int = LAST
 
 
 class Signal(NamedTuple):
@@ -184,6 +229,7 @@ class Pulses(NamedTuple):
 
 
 Message = (
-    Hello | CheckIn | MasterTried | Started | Exited | Output | Dropped | InputTaken | Interrupted
-    | Finished | Begin | TryMaster | Go | End | Signal | Input | OutputTaken | Bye | Beat | Pulses
+    Hello | CheckIn | MasterTried | Started | StartedLater | Serving | Exited | Concluded | Drained
+    | Output | Dropped | InputTaken | Interrupted | Finished | Begin | TryMaster | Go | End | Signal
+    | Input | OutputTaken | Bye | Beat | Pulses
 )  # fmt: skip

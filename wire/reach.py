@@ -1,4 +1,4 @@
-"""Which of several addresses of one machine can be reached from here."""
+"""Which of several addresses of one machine can be reached from here, and by which of ours."""
 
 from __future__ import annotations
 
@@ -24,3 +24,15 @@ def first_reachable(addresses: Sequence[str], port: int, limit: float) -> tuple[
         except OSError as error:
             problems.append(f"{address}:{port}: {error.strerror or error}")
     return "", "; ".join(problems) or "it has no address"
+
+
+def own_address_towards(host: str) -> str:
+    """Our address on the route to a host, empty where there is none; nothing is sent."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)  # of UDP: only the route is looked up
+            found: str = probe.getsockname()[0]
+    except (OSError, UnicodeError):
+        return ""
+    return found

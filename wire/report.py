@@ -13,11 +13,20 @@ _TAIL_LINES = 12
 
 
 class WorkerEnd(NamedTuple):
-    """One worker's end, with its host and the time on the runner's clock (seconds)."""
+    """One worker's end, with its host and the time on the runner's clock (seconds).
+
+    ``role`` is what it is called where it has no rank: "torchrun".
+    """
 
     host: str
     exited: Exited
     at: float
+    role: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"{self.role or f'rank {self.exited.rank}'} on {self.host}"
 
 
 def first_failure(ends: Sequence[WorkerEnd]) -> WorkerEnd | None:
@@ -33,10 +42,10 @@ def report_failure(ends: Sequence[WorkerEnd], started_at: float) -> str:
         return ""
     exited = first.exited
     device = f", device {exited.device}" if exited.device else ""
-    words = exited.note if exited.note.startswith("not started") else exit_words(exited.status)
+    words = exited.note if tells_the_end(exited.note) else exit_words(exited.status)
     when = time.strftime("%H:%M:%S", time.localtime(time.time() - time.monotonic() + first.at))
     lines = [
-        f"madrun: rank {exited.rank} on {first.host} failed first: {words}",
+        f"madrun: {first.name} failed first: {words}",
         *([f"    cause: {exited.cause}"] if exited.cause else []),
         f"    pid {exited.pid}{device}, at {when}, {first.at - started_at:.1f} s after the start",
     ]
@@ -47,10 +56,15 @@ def report_failure(ends: Sequence[WorkerEnd], started_at: float) -> str:
         lines += [f"      {line.rstrip(chr(13)).rpartition(chr(13))[2]}" for line in tail]
     if exited.log:
         lines.append(f"    all of its output: {first.host}:{exited.log}")
-    if exited.note and not exited.note.startswith("not started"):
+    if exited.note and not tells_the_end(exited.note):
         lines.append(f"    {exited.note}")
     others = _others(ends, first)
     return "\n".join([*lines, *others])
+
+
+def tells_the_end(note: str) -> bool:
+    """Whether a note of an agent stands for the exit status, which was none or says too little."""
+    return note.startswith(("not started", "not ready", "ended by itself"))
 
 
 def counted(number: int, noun: str) -> str:
@@ -64,27 +78,38 @@ def counted(number: int, noun: str) -> str:
 
 def _others(ends: Sequence[WorkerEnd], first: WorkerEnd) -> list[str]:
     own = [end for end in ends if end.exited.status and not end.exited.ended and end is not first]
-    ended = [end for end in ends if end.exited.ended]
     lines = []
     if own:
         names = ", ".join(
-            f"rank {end.exited.rank} on {end.host} ({exit_words(end.exited.status)})"
+            f"{end.name} ({exit_words(end.exited.status)})"
             for end in sorted(own, key=lambda end: end.at)[:8]
         )
         more = f" and {len(own) - 8} more" if len(own) > 8 else ""
         lines.append(f"madrun: failed after it: {names}{more}")
-    if ended:
-        lines.append(
-            f"madrun: ended because of it: {ranks_in_words([e.exited.rank for e in ended])}"
-        )
-    return lines
+    # One that was given up, as not ready, has been ended after that as well.
+    others = [end for end in ends if end.exited.rank != first.exited.rank]
+    return [*lines, *ended_because_of_it(others)]
 
 
-def ranks_in_words(ranks: Sequence[int]) -> str:
+def ended_because_of_it(ends: Sequence[WorkerEnd]) -> list[str]:
+    """One line on those that were told to end; none where there are none."""
+    ended = [end for end in ends if end.exited.ended]
+    if not ended:
+        return []
+    if not ended[0].role:
+        words = ranks_in_words([end.exited.rank for end in ended])
+    else:
+        names = [end.name for end in sorted(ended, key=lambda end: end.exited.rank)]
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        words = ", ".join(names[:8]) + more
+    return [f"madrun: ended because of it: {words}"]
+
+
+def ranks_in_words(ranks: Sequence[int], noun: str = "rank") -> str:
     """Ranks in the short form.
 
-    >>> ranks_in_words([5, 0, 1, 2])
-    'ranks 0-2,5'
+    >>> ranks_in_words([5, 0, 1, 2]), ranks_in_words([0, 1], "process")
+    ('ranks 0-2,5', 'processes 0-1')
     """
     groups: list[list[int]] = []
     for rank in sorted(ranks):
@@ -93,4 +118,5 @@ def ranks_in_words(ranks: Sequence[int]) -> str:
         else:
             groups.append([rank])
     parts = [str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups]
-    return f"rank{'s' if len(ranks) > 1 else ''} {','.join(parts)}"
+    plural = f"{noun}{'es' if noun.endswith('s') else 's'}"
+    return f"{plural if len(ranks) > 1 else noun} {','.join(parts)}"

@@ -45,15 +45,17 @@ def resolve(
     environ: Mapping[str, str],
     device_count: Callable[[], int],
     default_hostfile: str = DEFAULT_HOSTFILE,
+    scheduled: tuple[tuple[Host, ...], str] | None = None,
 ) -> Resources:
     """The resources of a job: its hosts, then filters, then the first N hosts and devices.
 
-    Hosts come from --hosts or --hostfile, else $MADRUN_HOSTFILE, else the default hostfile if
-    it is there, else this machine, whose devices are counted only then. A hostfile that is named
+    Hosts come from --hosts or --hostfile, else $MADRUN_HOSTFILE, else those of a scheduler's job
+    (hosts and source), else the default hostfile if it is there, else this machine, whose devices
+    are counted only then. A hostfile that is named
     is read or is an error. Slots of this machine index into its device mask where there is one.
     """
     _check_counts(selection)
-    found = _read(selection, environ, default_hostfile)
+    found = _named(selection, environ) or scheduled or _default(default_hostfile)
     local = found is None
     cpu_only = False
     if found is None:
@@ -64,15 +66,19 @@ def resolve(
     hosts, source = found
     nodes = filters.apply(hosts, selection.include, selection.exclude)
     nodes = _first_hosts(nodes, selection.nnodes, source)
-    nodes = _first_devices(nodes, selection.nproc_per_node, source)
+    nodes = first_devices(nodes, selection.nproc_per_node, source)
     by_name = {host.name: host for host in hosts}
     kept = tuple(by_name[node.host] for node in nodes)
     return Resources(World(nodes), kept, source, local, cpu_only)
 
 
-def _read(
-    selection: Selection, environ: Mapping[str, str], default_hostfile: str
-) -> tuple[tuple[Host, ...], str] | None:
+def names_hosts(selection: Selection, environ: Mapping[str, str]) -> bool:
+    """Whether somebody has said by name which hosts, or which hostfile, is meant."""
+    named = selection.hosts is not None or selection.hostfile is not None
+    return named or bool(environ.get(HOSTFILE_VARIABLE))
+
+
+def _named(selection: Selection, environ: Mapping[str, str]) -> tuple[tuple[Host, ...], str] | None:
     """The hosts and their source; None where nobody named any."""
     if selection.hosts is not None and selection.hostfile is not None:
         raise InputError("--hosts and --hostfile cannot be given together; one is enough")
@@ -86,9 +92,11 @@ def _read(
             return read_hostfile(named), f"${HOSTFILE_VARIABLE} {named}"
         except InputError as error:
             raise InputError(f"${HOSTFILE_VARIABLE}: {error}") from None
-    if _is_there(default_hostfile):
-        return read_hostfile(default_hostfile), f"hostfile {default_hostfile}"
     return None
+
+
+def _default(path: str) -> tuple[tuple[Host, ...], str] | None:
+    return (read_hostfile(path), f"hostfile {path}") if _is_there(path) else None
 
 
 def _is_there(path: str) -> bool:
@@ -123,7 +131,8 @@ def _first_hosts(nodes: Sequence[Node], want: int | None, source: str) -> tuple[
     return tuple(nodes[:want])
 
 
-def _first_devices(nodes: Sequence[Node], want: int | None, source: str) -> tuple[Node, ...]:
+def first_devices(nodes: Sequence[Node], want: int | None, source: str) -> tuple[Node, ...]:
+    """The first so many devices of each node; raises InputError where one has fewer."""
     for node in nodes:
         if want is not None and want > node.local_world_size:
             have = f"{node.local_world_size} slot" + "s"[: node.local_world_size - 1]

@@ -57,10 +57,7 @@ def limited() -> Iterator[list[str]]:
     """A command that puts what follows into a memory cgroup with a limit."""
     groups = memory_groups("/")
     group = Path(groups[0] if groups else "/none", f"madrun-test-{os.getpid()}")
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"no memory cgroup may be made here: {error}")
+    group.mkdir()  # needs root, as the hosts do
     try:
         for name in ("memory.limit_in_bytes", "memory.max"):
             if (group / name).exists():
@@ -110,9 +107,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "x", folder],
-                                     check=False).returncode:  # fmt: skip
-        pytest.skip("nothing may be mounted here")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "x", folder], check=True)
     yield folder
     subprocess.run(["umount", folder], check=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from madrun.agent.join import Place, parse_place
+from madrun.agent.place import Place, parse_place, place_under_tool
 from madrun.backends.base import Launch
 from madrun.wire import world_info
 from madrun.wire.errors import InputError
@@ -58,3 +58,23 @@ def test_every_option_is_needed(name: str) -> None:
 def test_what_is_wrong(name: str, value: str) -> None:
     with pytest.raises(InputError):
         parse_place(argv_of(GOOD | {name: value}))
+
+
+@pytest.mark.parametrize(
+    ("text", "node_rank", "host"),
+    [("env:PMI_RANK", 3, ""), ("host:node07", -1, "node07"), ("2", 2, "")],
+)
+def test_a_place_under_a_tool(text: str, node_rank: int, host: str) -> None:
+    environ = {"PMI_RANK": "3"}
+    argv = argv_of({**GOOD, "--node-rank": text, "--tool": "mpich"})
+    place = parse_place(argv, environ)
+    assert (place.node_rank, place.host, place.tool) == (node_rank, host, "mpich")
+    assert place_under_tool(argv, environ) == (node_rank, host)
+
+
+def test_a_tool_that_does_not_say_the_rank() -> None:
+    argv = argv_of({**GOOD, "--node-rank": "env:PMI_RANK", "--tool": "mpich"})
+    with pytest.raises(InputError, match="the tool has not set PMI_RANK"):
+        parse_place(argv, {})
+    assert place_under_tool(argv, {}) is None
+    assert place_under_tool(argv_of(GOOD), {}) is None, "no tool, no line"

@@ -131,7 +131,7 @@ def test_what_cannot_run_says_why(run: Run) -> None:
         (["--world-info", "!!"], "world info"),
         ([*HERE, "--hosts", "a"], "--hosts cannot be added"),
         ([*HERE, "--output", "7"], "--output '7'"),
-        ([*HERE, "--launcher", "none"], "unknown launcher 'none'"),
+        ([*HERE, "--launcher", "none"], "Unknown launcher type 'none'"),
         ([*HERE, "--module", "--no-python"], "exclude each other"),
         (["--hostfile", "/no/such/file"], "/no/such/file"),
     ],

@@ -26,10 +26,11 @@ def test_a_free_port_below_those_of_outgoing_connections() -> None:
         master.release()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+ADDRESSES = ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
 def test_others_can_try_it_by_either_family(address: str) -> None:
-    if ":" in address and not socket.has_dualstack_ipv6():
-        pytest.skip("this machine has no IPv6")
     master = MasterPort(0)
     for _ in range(50):
         socket.create_connection((address, master.port), timeout=20).close()

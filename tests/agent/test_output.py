@@ -11,6 +11,7 @@ import pytest
 
 from madrun.agent import output
 from madrun.agent.output import TAIL_SIZE, Outflow, Pauses, Stream, log_name, open_pipe
+from madrun.wire.errors import ClusterError
 from madrun.wire.loop import Loop
 from madrun.wire.messages import STDERR, STDOUT, Dropped, Message, Output
 
@@ -184,6 +185,15 @@ def test_only_the_end_is_kept(pipe: tuple[int, int]) -> None:
         os.write(pipe[1], everything[start : start + 30_000])
         stream.read()
     assert stream.tail == everything[-TAIL_SIZE:]
+
+
+def test_a_log_file_that_cannot_be_opened(pipe: tuple[int, int], tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    path = str(tmp_path / "log")
+    stream = Stream(pipe[0], 0, STDOUT, None, path, must_log=False)
+    assert (stream.log_path, stream.log_problem) == ("", f"no log file {path}: Is a directory")
+    with pytest.raises(ClusterError, match=f"log file {path}: Is a directory"):
+        Stream(pipe[0], 0, STDOUT, None, path)
 
 
 def test_log_files_are_complete_byte_for_byte(pipe: tuple[int, int], tmp_path: Path) -> None:

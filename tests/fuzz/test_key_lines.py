@@ -12,6 +12,8 @@ LINES = st.builds(
     st.integers(0, 9_999_999),
     st.from_regex(r"[!-~]{1,64}", fullmatch=True),
     st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    st.just(""),
+    st.sampled_from(["", "10.0.0.1", "fd00::1"]),
 )
 PIECES = st.sampled_from(
     [b"MADRUN-AGENT 1 ", b"MADRUN-AGENT", b" 0 1.0 ", b"ab" * 32, b"\r\n", b"\n"]

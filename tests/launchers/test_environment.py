@@ -60,6 +60,7 @@ def test_node_environment() -> None:
         "GROUP_RANK": "2",
         "NNODES": "3",
         "NPROC_PER_NODE": "2",
+        "GPUS_PER_NODE": "2",
         "MASTER_ADDR": "10.0.0.1",
         "MASTER_PORT": "29500",
         "MADRUN_JOB_ID": "j",

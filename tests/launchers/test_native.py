@@ -44,6 +44,7 @@ def test_one_process_per_slot() -> None:
         "GROUP_RANK": "1",
         "NNODES": "2",
         "NPROC_PER_NODE": "2",
+        "GPUS_PER_NODE": "2",
         "MASTER_ADDR": "10.0.0.1",
         "MASTER_PORT": "29501",
         "MADRUN_JOB_ID": "j1",

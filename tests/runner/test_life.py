@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from histories import GRACE, KEY, History, told, told_kinds
-from madrun.runner.life import Admit, Phase
+from madrun.runner.phases import Admit, Phase
 from madrun.wire.messages import (
     Begin,
     Bye,

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from histories import GRACE, KEY, VERSION, History, told
-from madrun.runner.life import Action, Life, Phase
+from madrun.runner.life import Life
+from madrun.runner.phases import Action, Phase
 from madrun.runner.verdict import judge
 from madrun.wire.exits import FAILED, exit_status
 from madrun.wire.hello import KeyLine

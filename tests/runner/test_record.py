@@ -197,10 +197,18 @@ def test_a_full_disk_is_said_once_and_stops_nobody(
     assert "No space left on device" in said
 
 
-def test_logs_lead_to_the_log_folder(tmp_path: Path) -> None:
-    record = Record(plan_of(tmp_path, log_dir="L"), str(tmp_path / "j"))
-    record.close()
-    assert os.readlink(tmp_path / "j" / "logs") == str(tmp_path / "L")
+@pytest.mark.parametrize(
+    ("given", "expected", "link"),
+    [("L", "L", True), ("none", "", False), ("", "jobs/ID/logs", False)],
+)
+def test_where_log_files_are(tmp_path: Path, given: str, expected: str, link: bool) -> None:
+    plan = plan_of(tmp_path, log_dir=given, job_dir="jobs")
+    path = str(tmp_path / expected.replace("ID", plan.spec.job_id)) if expected else ""
+    assert (plan.spec.log_dir, plan.spec.log_dir_optional) == (path, not given)
+    Record(plan, str(tmp_path / "j")).close()
+    logs = tmp_path / "j" / "logs"
+    assert logs.is_symlink() == link
+    assert not link or os.readlink(logs) == path
 
 
 # ---- pid files

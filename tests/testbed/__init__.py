@@ -15,6 +15,7 @@ The command is `scripts/testbed`; what tests use is in `tests/cluster.py`.
 | `host` | what happens inside a new host before its process 1 runs |
 | `files` | keys, hosts files and configuration in the cluster's folder |
 | `life` | up, down, start |
+| `slurm` | a real Slurm on the hosts |
 | `faults` | kill, freeze, partition, delay, and their cures |
 | `relay` | the process that carries packets late |
 | `processes` | who runs in which host, from one pass over /proc |

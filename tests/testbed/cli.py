@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from testbed import cgroups, faults, life, processes, state
+from testbed import cgroups, faults, life, processes, slurm, state
 from testbed.kernel import TestbedError
 
 if TYPE_CHECKING:
@@ -119,6 +119,13 @@ def _life_verbs(verb: Any) -> None:
     verb("down", lambda args: life.down(args.base), "remove all of it")
     made = verb("start", lambda args: life.start(args.base, args.host), "boot dead hosts again")
     made.add_argument("host", nargs="+")
+
+    def start_slurm(args: argparse.Namespace) -> None:
+        slurm.up(args.base, cpus=args.cpus, lines=args.conf)
+
+    made = verb("slurm", start_slurm, "start Slurm on the hosts: munge, slurmctld, slurmd")
+    made.add_argument("--cpus", type=int, default=64, help="as how large a node poses")
+    made.add_argument("--conf", action="append", default=[], metavar="KEY=VALUE")
 
 
 def _look_verbs(verb: Any) -> None:

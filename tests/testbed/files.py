@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 INIT = """\
 # Process 1 of a host. The shell reaps every orphan while it waits.
 "$(command -v sshd)" -D -f "$1/sshd_config" -E "$1/log/sshd.log" &
+if [ -e "${1%/hosts/*}/slurm/boot" ]; then sh "${1%/hosts/*}/slurm/boot" "$1" & fi
 wait
 while :; do sleep 1000000 & wait; done
 """
@@ -45,9 +46,10 @@ Host head node* {network}.*
 def write(cluster: Cluster, sshd_lines: list[str]) -> None:
     """Fill the cluster's folder. SSHD_LINES (`Key=Value`) go before sshd's defaults."""
     base = Path(cluster.base)
-    for name in ("ssh", "share"):
+    for name in ("ssh", "share", "slurm", "munge"):
         (base / name).mkdir()
-    (base / "ssh").chmod(0o700)
+    for name in ("ssh", "munge"):
+        (base / name).chmod(0o700)
     for name in cluster.hosts:
         for part in ("log", "stage"):
             Path(cluster.folder(name), part).mkdir(parents=True)

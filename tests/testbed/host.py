@@ -74,6 +74,8 @@ def _file_systems(cluster: Cluster, host: Host) -> None:
     for source, target in [
         (f"{folder}/hostname", "/etc/hostname"),
         (f"{cluster.base}/resolv.conf", os.path.realpath("/etc/resolv.conf")),
+        (f"{cluster.base}/slurm", "/etc/slurm"),  # filled by `slurm`
+        (f"{cluster.base}/munge", "/etc/munge"),
     ]:
         if os.path.exists(target):
             bind(source, target)

@@ -1,0 +1,109 @@
+"""One process on each node: a runner that starts the node's workers itself, or the user's script.
+
+A script, or any program that is not run by Python, gets the runner's words in a variable: what
+``$MAD_MULTI_NODE_RUNNER train.py`` comes to, unquoted, is the runner's whole command.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from madrun.launchers.environment import (
+    RUNNER,
+    device_environment,
+    node_environment,
+    thread_environment,
+)
+from madrun.launchers.plan import NodeFacts, NodePlan, PlannedFile, ProcessPlan
+from madrun.wire.errors import InputError
+from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec
+
+DEFAULT_PORT = 29500  # torch's own; shown where none was chosen yet
+
+
+def is_script(spec: JobSpec) -> bool:
+    """Whether the program runs once per node as it is, and calls the runner if it wants one."""
+    return spec.mode == EXEC or (spec.mode == PYTHON and not spec.argv[0].endswith(".py"))
+
+
+def script_command(spec: JobSpec) -> tuple[str, ...]:
+    """How a script is started: by its own first line, from the working directory."""
+    first = spec.argv[0]
+    if spec.mode == PYTHON and "/" not in first:
+        first = f"./{first}"
+    return (first, *spec.argv[1:])
+
+
+def plan_of(
+    spec: JobSpec,
+    node_rank: int,
+    master: tuple[str, int],
+    facts: NodeFacts,
+    runner: Sequence[str],
+    own: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
+    files: Sequence[PlannedFile] = (),
+) -> NodePlan:
+    """The plan of one node.
+
+    ``runner`` are the words that start the workers, without blanks in any of them (none: there is
+    no runner), ``own`` the launcher's variables, ``arguments`` what it adds to the program's.
+    """
+    env = environment(spec, node_rank, master, facts, runner, own)
+    if is_script(spec):
+        argv, role = script_command(spec), os.path.basename(spec.argv[0])
+    elif runner:
+        argv, role = (*runner, *_program(spec), *arguments), runner[0]
+    else:
+        argv, role = (spec.python, "-u", *_program(spec), *arguments), spec.launcher
+    process = ProcessPlan(role, node_rank, 0, argv, env, spec.workdir)
+    host = spec.world.nodes[node_rank].host
+    return NodePlan(host, node_rank, (process,), tuple(files))
+
+
+def environment(
+    spec: JobSpec,
+    node_rank: int,
+    master: tuple[str, int],
+    facts: NodeFacts,
+    runner: Sequence[str] = (),
+    own: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """What a process of the node sees that is no single worker; arguments as in ``plan_of``."""
+    node = spec.world.nodes[node_rank]
+    return {
+        **spec.env,
+        **node_environment(spec, node_rank, *master),
+        **device_environment(node.devices, 0, "node", facts),
+        **thread_environment(spec, node.local_world_size, facts),
+        **(own or {}),
+        RUNNER: " ".join(runner),
+    }
+
+
+def even_slots(spec: JobSpec) -> int:
+    """The workers of each node; raises InputError where they are not equally many."""
+    sizes = [node.local_world_size for node in spec.world.nodes]
+    if len(set(sizes)) > 1:
+        counts = ", ".join(str(size) for size in sizes[:8]) + (", ..." if len(sizes) > 8 else "")
+        raise InputError(f"{spec.launcher} needs equally many workers on every node, got {counts}")
+    return sizes[0]
+
+
+def degree(spec: JobSpec, name: str, default: int) -> int:
+    """How many ways something is split, as an option says."""
+    return int(spec.options.get(name) or default)
+
+
+def endpoint(address: str, port: int) -> str:
+    """An address and a port as one word.
+
+    >>> endpoint("node01", 29500), endpoint("fd00::1", 1234)
+    ('node01:29500', '[fd00::1]:1234')
+    """
+    return f"{f'[{address}]' if ':' in address else address}:{port or DEFAULT_PORT}"
+
+
+def _program(spec: JobSpec) -> tuple[str, ...]:
+    return (*(("-m",) if spec.mode == MODULE else ()), *spec.argv)

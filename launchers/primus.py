@@ -1,0 +1,53 @@
+"""Primus: the user's script calls its run_pretrain.sh, which is told everything by variables."""
+
+from __future__ import annotations
+
+from madrun.launchers import per_node
+from madrun.launchers.plan import NodeFacts, NodePlan
+from madrun.wire.errors import InputError
+from madrun.wire.jobspec import JobSpec
+
+_ROOT = "/workspace/Primus"
+DEFAULT_CONFIG = "exp_pretrain.yaml"
+_MODELS = "primus_pretrain/"
+# What a model's name may begin with, and the backend that it stands for.
+_BACKENDS = {
+    "maxtext": "MaxText",
+    "torchtitan": "torchtitan",
+    "megatron_bridge": "megatron_bridge",
+    "moe_package": "moe_package",
+    "megatron": "megatron",
+}
+
+
+def plan(
+    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
+) -> NodePlan:
+    """The program once per node, with Primus's variables; raises InputError without a config."""
+    config = spec.options.get("config_path", "")
+    if not config.strip():
+        raise InputError(
+            "primus: config_path is needed: the experiment's YAML file, as Primus finds it "
+            f"({DEFAULT_CONFIG} in the program's folder would be taken)"
+        )
+    extra = spec.options.get("cli_extra", "")
+    backend = spec.options.get("backend") or backend_of(spec.options.get("model_name", ""))
+    own = {
+        "PRIMUS_ROOT": spec.options.get("root") or spec.env.get("PRIMUS_ROOT") or _ROOT,
+        "PRIMUS_CONFIG_PATH": config,
+        "EXP": config,
+        **({"PRIMUS_CLI_EXTRA": extra} if extra.strip() else {}),
+        **({"BACKEND": backend} if backend else {}),
+    }
+    return per_node.plan_of(spec, node_rank, (master_addr, master_port), facts, (), own)
+
+
+def backend_of(model: str) -> str:
+    """The backend that a model's name tells; empty where it tells none.
+
+    >>> backend_of("primus_pretrain/megatron_bridge_MI300X_qwen3"), backend_of("llama3")
+    ('megatron_bridge', '')
+    """
+    name = model.removeprefix(_MODELS).lower() if model.startswith(_MODELS) else ""
+    begins = sorted(_BACKENDS, key=len, reverse=True)
+    return next((_BACKENDS[each] for each in begins if name.startswith(f"{each}_")), "")

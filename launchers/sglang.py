@@ -1,0 +1,72 @@
+"""SGLang: one server over all nodes, by its own multi-node mode."""
+
+from __future__ import annotations
+
+from madrun.launchers import per_node, serving
+from madrun.launchers.plan import NodeFacts, NodePlan, PortWish, Probe
+from madrun.wire.errors import InputError
+from madrun.wire.jobspec import JobSpec
+
+PORT = 30000
+
+
+def plan(
+    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
+) -> NodePlan:
+    """One process per node. The tensor-parallel size counts the GPUs of all nodes."""
+    nodes = spec.world.nodes
+    rendezvous = per_node.endpoint(master_addr, master_port)
+    beside = per_node.degree(spec, "tensor_parallel_size", nodes[node_rank].local_world_size)
+    master = (master_addr, master_port)
+    own = {
+        "SGLANG_TENSOR_PARALLEL_SIZE": str(beside),
+        "SGLANG_PIPELINE_PARALLEL_SIZE": str(per_node.degree(spec, "pipeline_parallel_size", 1)),
+        "NCCL_INIT_ADDR": rendezvous,
+    }
+    model = serving.model_of(spec)
+    if not model:
+        serving.client_of(spec)  # raises where there is one
+        return per_node.plan_of(spec, node_rank, master, facts, (), own)
+    env = per_node.environment(spec, node_rank, master, facts, (), own)
+    everybody = serving.peers(spec, facts, ports)
+    first = everybody[0]
+    argv = [*launch_server(spec, model), *_degrees(spec)]
+    if len(nodes) > 1:
+        argv += ["--nnodes", str(len(nodes)), "--node-rank", str(node_rank)]
+        argv += ["--dist-init-addr", rendezvous]
+    argv += ["--host", "0.0.0.0", "--port", str(first.ports[0]), *serving.server_words(spec)]
+    # The other ranks answer that they are well before they are: only rank 0 is asked.
+    ready = (Probe(serving.url(first, "/health_generate")),) if node_rank == 0 else ()
+    rank = serving.rank_of(spec, node_rank, on_first=1)
+    server = serving.server(spec, "sglang", rank, argv, env, ready)
+    host, address = nodes[node_rank].host, serving.url(first)
+    if node_rank:
+        return NodePlan(host, node_rank, (server,))
+    processes = serving.with_client(spec, (server,), [address], ())
+    return NodePlan(host, 0, processes, announce=address)
+
+
+def ports(spec: JobSpec, node_rank: int) -> tuple[PortWish, ...]:
+    """Node 0 listens for requests."""
+    if node_rank or not serving.model_of(spec):
+        return ()
+    return (serving.wish(spec, "port", PORT),)
+
+
+def launch_server(spec: JobSpec, model: str) -> list[str]:
+    """The beginning of every SGLang server's command."""
+    return [spec.python, "-u", "-m", "sglang.launch_server", "--model-path", model]
+
+
+def _degrees(spec: JobSpec) -> list[str]:
+    """Tensor- and pipeline-parallel size; all GPUs of all nodes have to be used."""
+    total = per_node.even_slots(spec) * len(spec.world.nodes)
+    pipeline = per_node.degree(spec, "pipeline_parallel_size", 1)
+    tensor = per_node.degree(spec, "tensor_parallel_size", max(1, total // pipeline))
+    if tensor * pipeline != total:
+        raise InputError(
+            f"sglang: tensor_parallel_size ({tensor}) x pipeline_parallel_size ({pipeline}) must "
+            f"be the number of all GPUs ({total}): it counts those of all nodes"
+        )
+    pipelines = ["--pp-size", str(pipeline)] if pipeline > 1 else []
+    return ["--tp-size", str(tensor), *pipelines]

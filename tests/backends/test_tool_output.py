@@ -1,0 +1,126 @@
+"""What the tools print, with the words they really use: whose line means what."""
+
+from __future__ import annotations
+
+import pytest
+
+from madrun.backends.tool_output import Ended, Started, Words
+from madrun.wire.hello import GoneLine, KeyLine
+from madrun.wire.hostfile import Host
+
+HOSTS = [Host("node01", (0,)), Host("root@node02.site", (0,)), Host("node03", (0,))]
+KEY = KeyLine(1, "0.1", "ab" * 32, address="10.0.0.2")
+NAMED = KeyLine(-1, "0.1", "cd" * 32, "node02.site")
+PYTHON = "/opt/python3"
+
+
+def told(text: str | bytes, labels: bool = False) -> list[Started | Ended]:
+    """What the lines of a tool's output say."""
+    words = Words(HOSTS, PYTHON, labels)
+    data = text.encode() if isinstance(text, str) else text
+    return [each for line in data.splitlines(keepends=True) if (each := words.take(line))]
+
+
+@pytest.mark.parametrize("line", [KEY, NAMED], ids=["by rank", "by name"])
+def test_an_agent_that_starts_and_ends(line: KeyLine) -> None:
+    gone = GoneLine(line.node_rank, line.host, -9, "its guard was killed")
+    assert told(b"noise\n" + line.encode() + b"more\n" + gone.encode()) == [
+        Started(1, line),
+        Ended(1, "the agent died of signal 9: its guard was killed", was_started=True),
+    ]
+
+
+def test_in_front_of_it_pdsh_puts_the_host_and_mpirun_ends_lines_as_a_terminal() -> None:
+    bare = KEY.encode().lstrip()
+    assert told(b"node02: " + bare, labels=True) == [Started(1, KEY)]
+    assert told(bare.replace(b"\n", b"\r\n")) == [Started(1, KEY)]
+
+
+def test_nothing_is_told_twice() -> None:
+    again = KEY._replace(key="ef" * 32)
+    gone = GoneLine(1, "", 0).encode()
+    assert len(told(KEY.encode() + again.encode() + gone + gone)) == 2
+
+
+@pytest.mark.parametrize(
+    "line", [KeyLine(3, "0.1", "ab" * 32), KeyLine(-1, "0.1", "ab" * 32, "stranger")]
+)
+def test_strangers_are_not_heard(line: KeyLine) -> None:
+    assert told(line.encode()) == []
+    assert told(GoneLine(line.node_rank, line.host, 1).encode()) == []
+    assert told(GoneLine(1, "", 1).encode()) == [], "nor is an end without a start"
+
+
+@pytest.mark.parametrize(
+    ("said", "node_rank", "reason"),
+    [
+        ("ssh: connect to host node03 port 22: No route to host", 2, "unreachable: No route to"),
+        (
+            "ssh: Could not resolve hostname node02.site: Name or service not known",
+            1,
+            "unreachable: the name cannot be resolved: Name or service not known",
+        ),
+        (
+            "bob@node01: Permission denied (publickey,password).",
+            0,
+            "authentication refused: Permission denied (publickey,password)",
+        ),
+        (
+            "No ED25519 host key is known for node03 and you have requested strict checking.",
+            2,
+            "host key unknown, and you have requested strict checking",
+        ),
+        (
+            "Host key for node01 has changed and you have requested strict checking.",
+            0,
+            "host key changed",
+        ),
+        (
+            "kex_exchange_identification: Connection closed by remote host\n"
+            "Connection closed by node03 port 22",
+            2,
+            "its sshd closed the connection (port 22)",
+        ),
+    ],
+)
+def test_what_ssh_says_of_a_host(said: str, node_rank: int, reason: str) -> None:
+    for text, labels in ((said, False), (said.replace("ssh:", "node03: ssh:"), True)):
+        (event,) = told(text + "\n", labels)
+        assert isinstance(event, Ended)
+        assert (event.node_rank, event.was_started) == (node_rank, False)
+        assert event.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "node03: /usr/bin/env: '/opt/python3': No such file or directory\n"
+            "pdsh@head: node03: ssh exited with exit code 127\n",
+            "interpreter /opt/python3 is not found there",
+        ),
+        (
+            "node03: /opt/python3: No module named madrun\n"
+            "pdsh@head: node03: ssh exited with exit code 1\n",
+            "madrun is not installed for /opt/python3 there",
+        ),
+        (
+            "node03: something else\npdsh@head: node03: ssh exited with exit code 4\n",
+            "the agent did not start: exit status 4: something else",
+        ),
+    ],
+)
+def test_pdsh_says_how_each_ssh_ended(said: str, reason: str) -> None:
+    (event,) = told(said, labels=True)
+    assert isinstance(event, Ended)
+    assert event.node_rank == 2
+    assert event.reason.startswith(reason)
+
+
+def test_the_last_words_of_the_tool_itself_are_kept() -> None:
+    words = Words(HOSTS, PYTHON, labels=True)
+    for number in range(20):
+        assert words.take(f"pdsh@head: line {number}\n".encode()) is None
+    assert words.take(b"node01: of a host\n") is None
+    assert words.last[-1] == "pdsh@head: line 19"
+    assert len(words.last) == 8
