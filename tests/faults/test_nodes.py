@@ -61,6 +61,25 @@ def test_a_node_goes(breakable: Cluster, phase: str, fault: str) -> None:
         empty(breakable, NODE)
 
 
+@pytest.mark.parametrize("phase", ["connecting", "launching", "stopping"])
+def test_a_cut_that_heals(breakable: Cluster, phase: str) -> None:
+    """Shorter than the timeout: it comes up, or ends, as if nothing had been."""
+    hosts = ",".join(f"{host}:2" for host in breakable.hosts)
+    stubborn = ["ignore-term"] if phase == "stopping" else []
+    words = ["--grace", "2", "--hosts", hosts, str(WORKER), "hold", *stubborn]
+    job = Running(breakable, words)
+    reach(phase, job, NODE)
+    breakable.partition(NODE)
+    time.sleep(1.0)  # the fault itself
+    breakable.heal(NODE)
+    if phase != "stopping":
+        job.up(8)
+        job.signal(signal.SIGTERM)
+    assert job.wait() == 143, job.stderr
+    assert "lost" not in job.stderr
+    empty(breakable, "head", *breakable.hosts)
+
+
 def test_a_short_cut_ends_nothing(breakable: Cluster) -> None:
     """Shorter than the timeout: the job goes on as if nothing had been."""
     hosts = ",".join(f"{host}:2" for host in breakable.hosts)

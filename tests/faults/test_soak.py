@@ -29,4 +29,4 @@ def test_the_bench_of_faults_runs() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "agent SIGKILLed: its own gone" in done.stdout
+    assert "agent SIGKILLed: its workers gone" in done.stdout

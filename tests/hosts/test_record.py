@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import stat
 import tempfile
@@ -39,9 +40,9 @@ def checked(jobs: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Summary and events, which parse; all of it is its owner's alone, and without the secret."""
     folder = folder_of(jobs)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for path in folder.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-        assert SECRET not in path.read_text(), path
+    for path in folder.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+        assert path.is_dir() or SECRET not in path.read_text(), path
     lines = (folder / "events.jsonl").read_bytes().split(b"\n")
     assert lines.pop() == b""
     events = [json.loads(line) for line in lines]
@@ -128,6 +129,46 @@ def test_sigkill_at_any_moment_leaves_a_record_that_is_true(
     if round_ % 2:
         assert len(summary["pids"]["workers"]) == 8
         assert events[-1]["event"] == "end"
+
+
+def test_each_job_has_the_whole_output_of_its_ranks(cluster: Cluster, jobs: Path) -> None:
+    hostfile = cluster.hostfile(slots=2)
+    script = "seq 3; echo $RANK >&2; exit $RANK"
+    words: list[str | Path] = [
+        "--hostfile",
+        hostfile,
+        "--job-dir",
+        jobs,
+        "--no-python",
+        "sh",
+        "-c",
+        script,
+    ]
+    done = cluster.madrun("--output", "none", *words)
+    logs = folder_of(jobs) / "logs"
+    assert {path.name: path.read_text() for path in logs.glob("*.err")} == {
+        f"rank000{rank}.err": f"{rank}\n" for rank in range(8)
+    }
+    assert {path.read_text() for path in logs.glob("*.out")} == {"1\n2\n3\n"}
+    assert re.search(rf"all of its output: node0\d:{logs}/rank000\d.err", done.stderr)
+
+
+def test_hosts_that_can_keep_no_logs_run_all_the_same(cluster: Cluster) -> None:
+    """/proc takes no folder, not even from root; it is said once, and not by a failure."""
+    hostfile = cluster.hostfile(slots=1)
+    words: list[str | Path] = [
+        "--hostfile",
+        hostfile,
+        "--job-dir",
+        "/proc/none",
+        "--no-python",
+        "echo",
+        "there",
+    ]
+    done = cluster.madrun("--no-prefix", *words)
+    assert (done.returncode, done.stdout) == (0, "there\n" * 4)
+    found = re.findall("no log files on (.*?): /proc/none/.*/logs: No such file", done.stderr)
+    assert found == ["node01, node02, node03, node04"], done.stderr
 
 
 def test_json_of_a_job_on_hosts(cluster: Cluster) -> None:
