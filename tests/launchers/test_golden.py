@@ -1,0 +1,78 @@
+"""Every launcher's plan on 1, 2, 3, 5 and 7 nodes, compared with files that somebody has read.
+
+MADRUN_GOLDEN=write writes them anew; look at the difference before you keep it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from madrun.launchers.plan import NVIDIA, NodeFacts, Peer
+from madrun.launchers.registry import ONE_PER_NODE, SERVING, planner, port_wishes
+from madrun.wire.errors import InputError
+from madrun.wire.jobspec import JobSpec
+from madrun.wire.world import Node, World
+
+GOLDEN = Path(__file__).parent / "golden"
+WRITES = os.environ.get("MADRUN_GOLDEN") == "write"
+SIZES = (1, 2, 3, 5, 7)
+LAUNCHERS = ("native", *ONE_PER_NODE, *SERVING, "vllm-mp", "vllm-dp", "vllm-replicas")
+OPTIONS = {
+    "primus": {"config_path": "exp.yaml"},
+    "vllm-mp": {"mode": "mp"},
+    "vllm-dp": {"mode": "dp"},
+    "vllm-replicas": {"mode": "replicas"},
+}
+
+
+def spec_of(launcher: str, nodes: int) -> JobSpec:
+    world = World(tuple(Node(f"h{rank}", (0, 1)) for rank in range(nodes)))
+    name = "vllm" if launcher.startswith("vllm") else launcher
+    argv = ("org/Model", "--dtype", "half") if name in SERVING else ("train.py", "two words")
+    return JobSpec(
+        job_id="j1",
+        world=world,
+        argv=argv,
+        launcher=name,
+        python="/venv/bin/python",
+        workdir="/work dir",
+        env={"MAD_X": "a$(echo pwned)b"},
+        options=OPTIONS.get(launcher, {}),
+    )
+
+
+def planned(spec: JobSpec) -> list[Any]:
+    """All node plans as JSON has them; each node got the ports that it wished for."""
+    nodes = range(len(spec.world.nodes))
+    plan = planner(spec.launcher)
+    try:
+        held = [tuple(wish.number for wish in port_wishes(spec, rank)) for rank in nodes]
+        peers = tuple(Peer(f"10.0.0.{rank}", held[rank]) for rank in nodes)
+        facts = NodeFacts(NVIDIA, 8, cores=64, peers=peers if spec.launcher in SERVING else ())
+        plans = [plan(spec, rank, "10.0.0.0", 29511, facts) for rank in nodes]
+    except InputError as error:
+        return [f"refused: {error}"]
+    return [shown(each) for each in plans]
+
+
+def shown(value: Any) -> Any:
+    """A plan as plain data; what is empty is left out."""
+    if hasattr(value, "_asdict"):
+        return {name: shown(each) for name, each in value._asdict().items() if each not in ("", ())}
+    if isinstance(value, tuple):
+        return [shown(each) for each in value]
+    return value
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_plan(launcher: str) -> None:
+    plans = {f"{nodes} nodes": planned(spec_of(launcher, nodes)) for nodes in SIZES}
+    path = GOLDEN / f"{launcher}.json"
+    if WRITES:
+        path.write_text(json.dumps(plans, indent=1) + "\n", encoding="utf-8")
+    assert plans == json.loads(path.read_text(encoding="utf-8"))
