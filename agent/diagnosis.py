@@ -46,7 +46,12 @@ class Diagnosis:
 
     def preload(self) -> None:
         """Have at hand what a cause takes; nobody waits for that now."""
-        from madrun.agent import full_disks, kernel_words, last_words  # noqa: F401
+        from madrun.agent import (  # noqa: F401
+            below_torchrun,
+            full_disks,
+            kernel_words,
+            last_words,
+        )
 
     def cause(self, exited: Exited, limit: float = _LIMIT) -> str:
         """Why this worker failed, or as much as is found within the limit; empty: not known."""
@@ -88,12 +93,15 @@ class Diagnosis:
             yield from self._space_words(exited, lines)
 
     def _exception(self, exited: Exited, lines: Sequence[str]) -> str:
+        from madrun.agent.below_torchrun import FAILED, first_failure
         from madrun.agent.last_words import exception, lines_of
 
         if exited.status < 0 and exited.status not in _AFTER_EXCEPTIONS:
             return ""
         message, stack = self._files.read(exited.rank)
         raised = exception(lines_of(stack.encode(errors="replace"))) or exception(lines)
+        if raised and raised.text.startswith(FAILED):
+            return first_failure(lines) or str(raised)
         return str(raised) if raised else message.strip().partition("\n")[0]
 
     def _space_words(self, exited: Exited, lines: Sequence[str]) -> Iterator[str]:
