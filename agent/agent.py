@@ -22,7 +22,7 @@ from madrun.agent.readiness import Ready, make_ready
 from madrun.agent.stages import Outcome, Stages, as_failure
 from madrun.agent.tree import Ending, load_psutil, reaped
 from madrun.agent.worker import Worker
-from madrun.launchers.plan import ProcessPlan
+from madrun.launchers.plan import WORKER, ProcessPlan
 from madrun.launchers.registry import planner, port_wishes
 from madrun.wire.errors import MadrunError
 from madrun.wire.exits import FAILED
@@ -165,13 +165,23 @@ class Agent:
         at, ended = time.monotonic(), self._phase is Phase.ENDING
         for worker, status in gone:
             self._crew.inputs.close(worker.plan.rank)
-            exited = as_failure(worker.exited(status, at, ended), worker.plan)
+            exited = self._judged(worker.exited(status, at, ended), worker.plan)
             self._send(self._crew.explained(exited))
             if not ended:
-                self._what_now(worker, status, at)
+                self._what_now(worker, exited.status, at)
         if self._phase is Phase.ENDING:
             self._ending.check()
             self._drain.check()
+
+    def _judged(self, exited: Exited, process: ProcessPlan) -> Exited:
+        """A status of 0 that is no success is made a failure."""
+        exited = as_failure(exited, process)
+        starts_workers = process.kind == WORKER and process.role != WORKER
+        if exited.status or exited.ended or not starts_workers:
+            return exited
+        from madrun.agent.abandoned import success_or_not
+
+        return success_or_not(exited, self._crew.workers)
 
     def _what_now(self, worker: Worker, status: int, at: float) -> None:
         """A worker has ended by itself."""

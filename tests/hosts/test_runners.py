@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 
 import pytest
 
 from cluster import Cluster
-from jobs import EXAMPLES, TESTS
+from jobs import EXAMPLES, TESTS, WORKER, Running
 
 pytestmark = pytest.mark.torch
 
@@ -65,6 +67,18 @@ def test_a_worker_killed_below_the_runner_ends_the_job(
     assert f"ended because of it: {launcher} on node01" in done.stderr
     if launcher == "torchrun":
         assert "cause: rank 1, local rank 0, below torchrun: killed by SIGKILL" in done.stderr
+
+
+def test_a_runner_that_takes_a_kill_for_success(cluster: Cluster) -> None:
+    """deepspeed exits with 0 when the process that started its workers was killed."""
+    job = Running(cluster, ["--launcher", "deepspeed", "--grace", "2", *HOSTS, WORKER, "hold"])
+    job.up(2)
+    found = cluster.processes("node02")
+    middle = [each for each in found if "deepspeed.launcher.launch" in each.argv]
+    os.kill(middle[0].outer_pid, signal.SIGKILL)
+    assert job.wait() == 1, job.stderr
+    assert "madrun: deepspeed on node02 failed first: exited with status 1" in job.stderr
+    assert "it exited with status 0 while 1 worker of it still ran" in job.stderr
 
 
 def test_torchrun_restarts_its_workers_where_it_is_elastic(cluster: Cluster) -> None:
