@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from madrun.backends.base import Launch
 from madrun.backends.openssh import Failure
-from madrun.backends.tool import ToolCommand
+from madrun.backends.tool import AGENT_ENV, ToolCommand
 from madrun.wire import slurm
 from madrun.wire.errors import InputError
 
@@ -82,9 +82,7 @@ class Srun:
             # With unequal nodes a number would cut the larger ones down; without it each gives all.
             argv += [f"--cpus-per-task={cpus[names[0]]}"]
         argv += ["--job-name=madrun", *launch.backend_args]
-        # What of ours is for srun is not for the agents: a login on the node would not have it.
-        argv += ["/usr/bin/env", "-u", "SSH_AUTH_SOCK", "-u", "KRB5CCNAME"]
-        argv += launch.command("name:SLURMD_NODENAME", addresses)
+        argv += [*AGENT_ENV, *launch.command("name:SLURMD_NODENAME", addresses)]
         argv += ["--tool", self.name, "--stdin", "none"]
         return ToolCommand(tuple(argv), {"PYTHONSAFEPATH": "1"})
 
