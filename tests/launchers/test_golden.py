@@ -76,3 +76,24 @@ def test_plan(launcher: str) -> None:
     if WRITES:
         path.write_text(json.dumps(plans, indent=1) + "\n", encoding="utf-8")
     assert plans == json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "roles", "engine"),
+    [
+        *[(name, {"vllm"}, "vllm 0.33.0") for name in LAUNCHERS if name.startswith("vllm")],
+        ("sglang", {"sglang"}, "sglang 0.5.23"),
+        ("sglang-disagg", {"prefill", "decode"}, "sglang 0.5.23"),
+    ],
+)
+def test_options_are_those_of_the_engine(launcher: str, roles: set[str], engine: str) -> None:
+    """engine_options.json has the names that stand in the engines' own sources.
+
+    The engines themselves cannot be installed without GPUs.
+    """
+    known = set(json.loads((GOLDEN.parent / "engine_options.json").read_text())[engine])
+    plans = [plan for nodes in SIZES[2:] for plan in planned(spec_of(launcher, nodes))]
+    argvs = [each["argv"] for plan in plans for each in plan["processes"] if each["role"] in roles]
+    used = {word for argv in argvs for word in argv if word.startswith("--")}
+    assert len(used) >= 3
+    assert used - known == set()
