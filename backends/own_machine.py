@@ -3,42 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 
 from madrun.backends.base import Launch, Listener, tell_step
 from madrun.backends.following import follow
-from madrun.wire.hostfile import Host
 
 # What a login gives; the rest of the runner's environment travels only as far as it is exported,
 # so that all nodes of a job see the same.
 _LOGIN = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "XDG_RUNTIME_DIR")
-
-
-def is_own(host: Host) -> bool:
-    """True where the host is this machine: an address of it is one of ours.
-
-    A host with a user or a port of its own is meant to be logged in to.
-    """
-    if host.user or host.port:
-        return False
-    if host.address in ("localhost", socket.gethostname()):
-        return True
-    try:
-        found = socket.getaddrinfo(host.address, 0, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return False
-    return any(_can_bind(family, address) for family, _, _, _, address in found)
-
-
-def _can_bind(family: int, address: tuple[object, ...]) -> bool:
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind(address)
-    except OSError:
-        return False
-    return True
 
 
 def login_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from madrun.backends.here import is_here
 from madrun.wire.errors import InputError
 from madrun.wire.hostfile import Host
 
@@ -70,7 +71,7 @@ def choose(name: str, hosts: Sequence[Host], local: bool, slurm_job: str = "") -
     if name not in ("auto", *NAMES):
         raise InputError(f"unknown backend {name!r}; known are auto, {', '.join(HERE)}")
     if name == LOCAL:
-        others = [host.name for host in hosts if not local and not _is_own(host)]
+        others = [host.name for host in hosts if not local and not is_here(host)]
         if others:
             raise InputError(f"--backend local: {others[0]} is another machine")
     if name != "auto":
@@ -79,7 +80,7 @@ def choose(name: str, hosts: Sequence[Host], local: bool, slurm_job: str = "") -
         return Choice("srun", f"inside Slurm job {slurm_job}")
     if local:
         return Choice(LOCAL, "no other host is named")
-    if len(hosts) == 1 and _is_own(hosts[0]):
+    if len(hosts) == 1 and is_here(hosts[0]):
         return Choice(LOCAL, "the only host is this machine")
     return Choice("ssh", "there are other hosts, and it needs no tool")
 
@@ -116,9 +117,3 @@ def _tool(name: str) -> Tool:
     module, attribute = TOOLS[name]
     tool: Tool = getattr(import_module(module), attribute)
     return tool
-
-
-def _is_own(host: Host) -> bool:
-    from madrun.backends.own_machine import is_own
-
-    return is_own(host)

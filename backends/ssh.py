@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from madrun.backends.base import Launch, Listener, tell_step
 from madrun.backends.following import follow
-from madrun.backends.own_machine import OwnAgent, is_own
+from madrun.backends.here import is_here
+from madrun.backends.own_machine import OwnAgent
 from madrun.wire.errors import ClusterError
 from madrun.wire.reach import own_address_towards
 
@@ -63,7 +64,7 @@ class SshBackend:
 
     def _run(self, node_rank: int) -> None:
         host = self._launch.hosts[node_rank]
-        if is_own(host):
+        if is_here(host):
             agent = OwnAgent(self._launch, node_rank, self._listener)
             with self._lock:
                 self._own.append(agent)
@@ -135,7 +136,7 @@ class SshBackend:
     def _own_addresses(self) -> list[str]:
         """How the others reach this machine: the address that leads to the first of them."""
         for host in self._launch.hosts:
-            if not is_own(host):
+            if not is_here(host):
                 hostname = self._get_logins().target(host.address, host.user, host.port).hostname
                 address = own_address_towards(hostname)
                 if address:
