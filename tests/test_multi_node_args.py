@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from here import madrun, running
+from madrun.agent.master import MasterPort
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = '#!/bin/sh\nexec $MAD_MULTI_NODE_RUNNER "$@"\n'
@@ -24,9 +25,10 @@ def script(tmp_path: Path) -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
+    """Below the ports of outgoing connections: two nodes on one machine try it very often."""
+    held = MasterPort(0)
+    held.release()
+    return held.port
 
 
 def config(node_rank: int, port: int) -> str:
@@ -51,7 +53,11 @@ def test_two_nodes_started_by_hand_train_together(script: Path) -> None:
     port = free_port()
     words = [str(script), str(ROOT / "examples" / "train_ddp.py")]
     with running("--additional-context", config(1, port), *words, cwd=script.parent) as other:
-        done = madrun("--additional-context", config(0, port), *words, cwd=script.parent)
+        try:
+            done = madrun("--additional-context", config(0, port), *words, cwd=script.parent)
+        except subprocess.TimeoutExpired as late:
+            other.end(signal.SIGTERM)
+            raise AssertionError(f"node 0: {late.output}\nnode 1: {other.said}") from late
         assert (done.returncode, other.end()) == (0, 0), done.stderr + other.said
     assert "loss" in done.stdout
 
