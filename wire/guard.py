@@ -18,7 +18,13 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from madrun.wire.exits import FAILED, exit_words
-from madrun.wire.kernel import become_subreaper, children, command_of, kill_children
+from madrun.wire.kernel import (
+    become_subreaper,
+    children,
+    command_of,
+    die_with_parent,
+    kill_children,
+)
 from madrun.wire.signals import PASSED_ON, ending_signals
 
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal, which reached the core as well
@@ -42,9 +48,11 @@ def run_guarded(
     guard_end, core_end = os.pipe2(os.O_CLOEXEC)
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     become_subreaper()
-    pid = os.fork()
+    guard_pid, pid = os.getpid(), os.fork()
     if pid == 0:
         os.close(core_end)
+        # A core that is stopped when its guard is killed goes on: nobody else would see to it.
+        die_with_parent(guard_pid, signal.SIGCONT)
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
         _run_core(core, guard_end)
     os.close(guard_end)

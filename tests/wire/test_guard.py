@@ -100,6 +100,24 @@ say("gone", os.read(guard_fd, 1) == b"")
         wait_gone(core_pid)
 
 
+def test_a_stopped_core_goes_on_when_its_guard_is_killed() -> None:
+    """Stopped for good and without a guard, nobody would ever end what it had started."""
+    core = """
+import select
+say(os.getpid())
+select.select([guard_fd], [], [])
+say("gone")
+return 0
+"""
+    with program(guarded(core)) as process:
+        pid = int(line(process))
+        os.kill(pid, signal.SIGSTOP)
+        wait_stopped(pid)
+        process.kill()
+        assert line(process) == "gone"
+        wait_gone(pid)
+
+
 def test_no_child_of_the_core_keeps_the_guards_pipe() -> None:
     core = """
 subprocess.run(["sh", "-c", "cd /proc/self/fd; for fd in [3-9] [1-9]?; do readlink $fd; done"])
