@@ -7,7 +7,7 @@ import os
 import sys
 from typing import NoReturn
 
-from madrun.wire.guard import run_guarded
+from madrun.system.guard import run_guarded
 
 
 def main() -> NoReturn:
@@ -19,7 +19,7 @@ def _core(guard_fd: int) -> int:
     # A runner's command line is read without click: 30 ms on each start of each node.
     if sys.argv[1:2] == ["--runner"]:
         from madrun.agent.join import run_joined
-        from madrun.wire.errors import MadrunError
+        from madrun.system.errors import MadrunError
 
         try:
             return run_joined(sys.argv[1:], guard_fd)
@@ -36,7 +36,7 @@ def _tell_end(core_status: int, _status: int) -> None:
     if sys.argv[1:2] != ["--runner"]:
         return
     from madrun.agent.place import place_under_tool
-    from madrun.wire.hello import GoneLine
+    from madrun.wire.key_line import GoneLine
 
     place = place_under_tool(sys.argv[1:], os.environ)
     if place is not None:

@@ -14,21 +14,21 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from madrun.agent.crew import Crew
-from madrun.agent.drain import Drain
-from madrun.agent.master import MasterPort
+from madrun.agent.master_port import MasterPort
+from madrun.agent.ordered_end import Drain
 from madrun.agent.planned_files import PlannedFiles
 from madrun.agent.readiness import Ready, make_ready
-from madrun.agent.stages import Outcome, Stages, as_failure
+from madrun.agent.startup_sequence import Outcome, Stages, as_failure
 from madrun.agent.tree import Ending, load_psutil, reaped
 from madrun.agent.worker import Worker
+from madrun.agent.worker_set import Crew
 from madrun.launchers.plan import WORKER, ProcessPlan
 from madrun.launchers.registry import planner, port_wishes
-from madrun.wire.errors import MadrunError
-from madrun.wire.exits import FAILED
+from madrun.system.errors import MadrunError
+from madrun.system.exits import FAILED
+from madrun.system.kernel import become_subreaper
+from madrun.system.loop import Loop
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.kernel import become_subreaper
-from madrun.wire.loop import Loop
 from madrun.wire.messages import (
     LAST,
     Begin,
@@ -179,7 +179,7 @@ class Agent:
         starts_workers = process.kind == WORKER and process.role != WORKER
         if exited.status or exited.ended or not starts_workers:
             return exited
-        from madrun.agent.abandoned import success_or_not
+        from madrun.agent.diagnosis.orphaned_workers import success_or_not
 
         return success_or_not(exited, self._crew.workers)
 
@@ -225,7 +225,7 @@ class Agent:
                 held.release()
 
     def _try_master(self, addresses: tuple[str, ...], port: int) -> None:
-        from madrun.wire.reach import first_reachable
+        from madrun.hosts.reach import first_reachable
 
         def attempt() -> None:
             address, problem = first_reachable(addresses, port, _TRY_LIMIT)
@@ -272,7 +272,7 @@ class Agent:
     # ---- Listener of the stages
 
     def start(self, process: ProcessPlan) -> bool:
-        """See madrun.agent.stages.Listener."""
+        """See madrun.agent.startup_sequence.Listener."""
         try:
             worker = self._crew.start(process)
         except (OSError, ValueError, MadrunError) as error:
@@ -283,11 +283,11 @@ class Agent:
         return True
 
     def is_ready(self, url: str) -> None:
-        """See madrun.agent.stages.Listener."""
+        """See madrun.agent.startup_sequence.Listener."""
         self._send(Serving(url))
 
     def is_late(self, process: ProcessPlan, reason: str) -> None:
-        """See madrun.agent.stages.Listener."""
+        """See madrun.agent.startup_sequence.Listener."""
         at, worker = time.monotonic(), self._crew.of_rank(process.rank)
         nothing = Exited(process.rank, 0, FAILED, at, ended=False)
         exited = worker.last_words(FAILED, at) if worker else nothing

@@ -13,16 +13,16 @@ from typing import Any
 import click
 
 import madrun
-from madrun.agent import step
 from madrun.agent.devices import own_facts
-from madrun.agent.solo import Solo
-from madrun.launchers.members import members
+from madrun.agent.standalone import slurm_step
+from madrun.agent.standalone.standalone_job import Solo
+from madrun.hosts import world_info
+from madrun.hosts.core_list import parse_core_list
+from madrun.hosts.resources import Selection, resolve
+from madrun.hosts.world import World
 from madrun.launchers.names import canonical
-from madrun.wire import world_info
-from madrun.wire.core_list import parse_core_list
-from madrun.wire.errors import InputError, MadrunError
-from madrun.wire.input import stdin_of
-from madrun.wire.job_options import (
+from madrun.launchers.process_table import members
+from madrun.options.job_options import (
     CONTEXT,
     MASTER,
     OUTPUT,
@@ -35,9 +35,9 @@ from madrun.wire.job_options import (
     program_mode,
     show_usage_error,
 )
+from madrun.output.stdin import stdin_of
+from madrun.system.errors import InputError, MadrunError
 from madrun.wire.jobspec import JobSpec, shown_ranks
-from madrun.wire.resources import Selection, resolve
-from madrun.wire.world import World
 
 _DEFAULT_PORT = 29500  # torchrun's and DeepSpeed's: by hand, nobody can agree on a free one
 
@@ -70,9 +70,9 @@ def run_command(argv: Sequence[str], guard_fd: int) -> int:
         if not isinstance(values, dict):
             return int(values or 0)  # --help, --version
         shown = not values.pop("no_prefix"), values.pop("fold")
-        place = step.place_of(values, os.environ)
+        place = slurm_step.place_of(values, os.environ)
         if place is not None:
-            return step.run(values, place, spec_of, guard_fd, *shown)
+            return slurm_step.run(values, place, spec_of, guard_fd, *shown)
         spec, node_rank = job_of(values)
         return Solo(spec, node_rank, guard_fd, *shown).run()
     except click.ClickException as error:

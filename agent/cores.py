@@ -6,8 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from madrun.wire.core_list import parse_core_list
-from madrun.wire.errors import InputError
+from madrun.hosts.core_list import parse_core_list
+from madrun.system.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

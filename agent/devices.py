@@ -9,7 +9,7 @@ from typing import NamedTuple
 from madrun.agent.spawn import find_program
 from madrun.launchers.environment import CUDA_MASK, HIP_MASK, ROCR_MASK
 from madrun.launchers.plan import AMD, NONE, NVIDIA, NodeFacts
-from madrun.wire.errors import ProgramError
+from madrun.system.errors import ProgramError
 
 _NVIDIA_SMI_LIMIT = 20.0  # seconds: a driver that has lost a GPU can hang
 

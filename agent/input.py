@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from madrun.wire.loop import Loop
+from madrun.system.loop import Loop
 from madrun.wire.messages import InputTaken, Message
 
 

@@ -12,16 +12,16 @@ from collections.abc import Callable
 import madrun
 from madrun.agent.agent import Agent
 from madrun.agent.place import Place, parse_place
+from madrun.hosts.reach import own_address_towards
+from madrun.hosts.world import World
+from madrun.system.errors import ClusterError
+from madrun.system.exits import FAILED
+from madrun.system.loop import Loop
+from madrun.system.process_age import process_age
+from madrun.system.signals import PASSED_ON, ending_signals
 from madrun.wire.agent_channel import AgentChannel
-from madrun.wire.errors import ClusterError
-from madrun.wire.exits import FAILED
-from madrun.wire.hello import GoneLine, KeyLine
-from madrun.wire.loop import Loop
+from madrun.wire.key_line import GoneLine, KeyLine
 from madrun.wire.messages import Begin, Hello, Message
-from madrun.wire.process_age import process_age
-from madrun.wire.reach import own_address_towards
-from madrun.wire.signals import PASSED_ON, ending_signals
-from madrun.wire.world import World
 
 
 def run_joined(argv: list[str], guard_fd: int) -> int:
@@ -97,7 +97,7 @@ class _Joined:
 def rank_of_host(world: World, host: str) -> int:
     """The node rank of the host that a tool has reached by this name; -1 for a stranger.
 
-    >>> from madrun.wire.world import Node
+    >>> from madrun.hosts.world import Node
     >>> rank_of_host(World((Node("a", (0,)), Node("root@b", (0,)))), "b")
     1
     """

@@ -11,8 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from madrun.wire.errors import ClusterError
-from madrun.wire.loop import Loop
+from madrun.system.errors import ClusterError
+from madrun.system.loop import Loop
 from madrun.wire.messages import STDERR, Dropped, Message, Output
 
 READ_SIZE = 64 * 1024

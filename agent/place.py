@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 
 _FROM_ENVIRONMENT, _FROM_HOST, _FROM_NAME = "env:", "host:", "name:"
 
@@ -34,7 +34,7 @@ def parse_place(argv: list[str], environ: Mapping[str, str] | None = None) -> Pl
     try:
         control, output = values["--ports"].split(",")
         if "--world-info" in values:
-            from madrun.wire import world_info
+            from madrun.hosts import world_info
 
             world_info.decode(values["--world-info"])
         node_rank, host = _node_rank(values["--node-rank"], environ or {})

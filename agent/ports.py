@@ -11,9 +11,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
-from madrun.agent.master import bound, random_port
+from madrun.agent.master_port import bound, random_port
 from madrun.launchers.plan import Peer, PortWish
-from madrun.wire.errors import ClusterError
+from madrun.system.errors import ClusterError
 from madrun.wire.messages import Go
 
 _ATTEMPTS = 200

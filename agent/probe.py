@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from madrun.launchers.plan import Probe
-from madrun.wire.loop import Loop, Timer
+from madrun.system.loop import Loop, Timer
 
 _ANSWER_LIMIT = 30.0  # seconds for one answer: a health check may generate a token
 _SHORTEST, _LONGEST = 0.1, 1.0  # seconds between two attempts: twice as long after each

@@ -13,8 +13,8 @@ from madrun.agent.spawn import find_program
 from madrun.launchers.environment import RUNNER, device_tokens
 from madrun.launchers.plan import SERVER, NodeFacts
 from madrun.launchers.registry import planner
-from madrun.wire.errors import ClusterError, InputError, ProgramNotFound
-from madrun.wire.job_folder import make_private
+from madrun.record.job_folder import make_private
+from madrun.system.errors import ClusterError, InputError, ProgramNotFound
 from madrun.wire.jobspec import PYTHON, JobSpec
 
 

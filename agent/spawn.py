@@ -13,8 +13,8 @@ import signal
 import struct
 from collections.abc import Mapping, Sequence
 
-from madrun.wire.errors import ProgramNotExecutable, ProgramNotFound
-from madrun.wire.kernel import die_with_parent
+from madrun.system.errors import ProgramNotExecutable, ProgramNotFound
+from madrun.system.kernel import die_with_parent
 
 _MAX_FD = 65536
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores these; a program expects the default

@@ -12,8 +12,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from madrun.wire.kernel import children, command_of, kill_children
-from madrun.wire.loop import Loop, Timer
+from madrun.system.kernel import children, command_of, kill_children
+from madrun.system.loop import Loop, Timer
 
 _KILL_LIMIT = 5.0  # seconds to wait for killed processes; one stuck in the kernel is named
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from madrun.agent.output import Outflow, Stream, log_name, open_pipe
 from madrun.agent.spawn import find_program, spawn
 from madrun.launchers.plan import ProcessPlan
-from madrun.wire.exits import exit_words
+from madrun.system.exits import exit_words
 from madrun.wire.messages import STDERR, STDOUT, Exited
 
 

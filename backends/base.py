@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from madrun.wire.hello import KeyLine
-from madrun.wire.hostfile import Host
+from madrun.hosts.hostfile import Host
+from madrun.wire.key_line import KeyLine
 
 # The whole remote command is one argument of at most 128 KiB; larger world info travels in the
 # job spec over the channel.

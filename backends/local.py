@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from madrun.agent.agent import Agent
 from madrun.agent.devices import own_facts as own_facts
+from madrun.system.loop import Loop
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.loop import Loop
 from madrun.wire.messages import Hello, Message
 
 
@@ -22,7 +22,7 @@ def visible_devices() -> int:
 
 def run_by_hand(spec: JobSpec, node_rank: int, guard_fd: int, prefix: bool, fold: bool) -> int:
     """One node of a job whose other nodes are not our business; returns the exit status."""
-    from madrun.agent.solo import Solo
+    from madrun.agent.standalone.standalone_job import Solo
 
     return Solo(spec, node_rank, guard_fd, prefix, fold).run()
 

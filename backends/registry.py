@@ -6,25 +6,25 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from madrun.backends.here import is_here
-from madrun.wire.errors import InputError
-from madrun.wire.hostfile import Host
+from madrun.backends.local_host import is_here
+from madrun.hosts.hostfile import Host
+from madrun.system.errors import InputError
 
 if TYPE_CHECKING:
     # Not needed, and so not loaded, for a job on this machine.
     from madrun.backends.base import Backend, Launch, ToolListener
-    from madrun.backends.slurm_job import SlurmJob
-    from madrun.backends.tool import Tool, ToolCommand
+    from madrun.backends.tools.slurm_job import SlurmJob
+    from madrun.backends.tools.tool import Tool, ToolCommand
 
 LOCAL = "local"
 # Backends that run one tool for all hosts: module and name of the tool there.
 TOOLS = {
-    "pdsh": ("madrun.backends.pdsh", "PDSH"),
-    "openmpi": ("madrun.backends.openmpi", "OPENMPI"),
-    "mpich": ("madrun.backends.mpich", "MPICH"),
-    "impi": ("madrun.backends.mpich", "IMPI"),
-    "mvapich": ("madrun.backends.mpich", "MVAPICH"),
-    "srun": ("madrun.backends.srun", "SRUN"),
+    "pdsh": ("madrun.backends.tools.pdsh", "PDSH"),
+    "openmpi": ("madrun.backends.tools.openmpi", "OPENMPI"),
+    "mpich": ("madrun.backends.tools.mpich", "MPICH"),
+    "impi": ("madrun.backends.tools.mpich", "IMPI"),
+    "mvapich": ("madrun.backends.tools.mpich", "MVAPICH"),
+    "srun": ("madrun.backends.tools.srun", "SRUN"),
 }
 HERE = (LOCAL, "ssh", *TOOLS)
 # Named in hostfiles, habits and DeepSpeed command lines; a launch by one of them is refused.
@@ -54,7 +54,7 @@ def slurm_job(name: str, environ: Mapping[str, str], nproc_per_node: int | None)
     name = _ALIASES.get(name.lower(), name.lower())
     if name not in ("auto", "srun") or not environ.get("SLURM_JOB_ID"):
         return None
-    from madrun.backends.slurm_job import own_job
+    from madrun.backends.tools.slurm_job import own_job
 
     return own_job(environ, nproc_per_node)
 
@@ -95,10 +95,10 @@ def make(name: str, launch: Launch, listener: ToolListener) -> Backend:
     """The backend that carries out a launch."""
     check_is_here(name)
     if name in TOOLS:
-        from madrun.backends.tool import ToolBackend
+        from madrun.backends.tools.tool import ToolBackend
 
         return ToolBackend(_tool(name), launch, listener)
-    from madrun.backends.ssh import SshBackend
+    from madrun.backends.ssh.backend import SshBackend
 
     return SshBackend(launch, listener)
 

@@ -11,7 +11,7 @@ import re
 from madrun.launchers import per_node
 from madrun.launchers.environment import device_tokens
 from madrun.launchers.plan import FILES, NodeFacts, NodePlan, PlannedFile
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 _HOSTFILE = "hostfile"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from madrun.launchers.plan import AMD, NodeFacts
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 CUDA_MASK, HIP_MASK, ROCR_MASK = (

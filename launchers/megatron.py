@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from madrun.launchers import per_node, torchrun
 from madrun.launchers.plan import NodeFacts, NodePlan
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 _MOST_TENSOR = 8  # on one node; more rarely pays

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 
 NAMES = (
     *("torchrun", "deepspeed", "megatron", "torchtitan", "primus"),

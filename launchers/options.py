@@ -8,8 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from madrun.wire.errors import InputError
-from madrun.wire.kinds import Kind, choice, count, flag, line, nearest, number, port, text, words
+from madrun.options.option_types import (
+    Kind,
+    choice,
+    count,
+    flag,
+    line,
+    nearest,
+    number,
+    port,
+    text,
+    words,
+)
+from madrun.system.errors import InputError
 
 _DEGREES: dict[str, Kind] = {
     "tensor_parallel_size": count,
@@ -88,7 +99,7 @@ def checked(launcher: str, options: Mapping[str, object]) -> dict[str, str]:
     {'tensor_parallel_size': '4', 'inject_args': 'true'}
     >>> checked("megatron", {"tensor_parallel": 4})
     Traceback (most recent call last):
-    madrun.wire.errors.InputError: unknown key 'tensor_parallel'; did you mean \
+    madrun.system.errors.InputError: unknown key 'tensor_parallel'; did you mean \
 'tensor_parallel_size'?
     """
     kinds = OPTIONS[launcher]

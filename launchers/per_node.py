@@ -16,7 +16,7 @@ from madrun.launchers.environment import (
     thread_environment,
 )
 from madrun.launchers.plan import NodeFacts, NodePlan, PlannedFile, ProcessPlan
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec
 
 DEFAULT_PORT = 29500  # torch's own; shown where none was chosen yet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from madrun.launchers import per_node
 from madrun.launchers.plan import NodeFacts, NodePlan
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 _ROOT = "/workspace/Primus"

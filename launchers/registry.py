@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from madrun.launchers.plan import NodeFacts, NodePlan, PortWish
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 Plan = Callable[[JobSpec, int, str, int, NodeFacts], NodePlan]

@@ -21,7 +21,7 @@ from madrun.launchers.plan import (
     Probe,
     ProcessPlan,
 )
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import PYTHON, JobSpec
 
 # The order in which they are told to end: whoever uses another ends before it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from madrun.launchers import per_node, serving
 from madrun.launchers.plan import NodeFacts, NodePlan, PortWish, Probe
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 PORT = 30000

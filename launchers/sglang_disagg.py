@@ -8,7 +8,7 @@ from typing import NamedTuple
 from madrun.launchers import per_node, serving
 from madrun.launchers.plan import NodeFacts, NodePlan, Peer, PortWish, Probe, ProcessPlan
 from madrun.launchers.sglang import PORT, launch_server
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 BOOTSTRAP_PORT = 8998

@@ -6,7 +6,7 @@ from math import prod
 
 from madrun.launchers import per_node, torchrun
 from madrun.launchers.plan import NodeFacts, NodePlan
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 # Each option, and the flag of torchtitan.train that it stands for.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from madrun.launchers import per_node, ray, serving
 from madrun.launchers.plan import NodeFacts, NodePlan, Peer, PortWish, Probe, ProcessPlan
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 PORT = 8000

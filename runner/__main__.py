@@ -6,8 +6,8 @@ import sys
 from functools import partial
 from typing import NoReturn
 
-from madrun.wire.guard import run_guarded
-from madrun.wire.will import Will
+from madrun.record.guard_handover import Will
+from madrun.system.guard import run_guarded
 
 
 def main() -> NoReturn:

@@ -11,10 +11,7 @@ import click
 from click.core import ParameterSource
 
 import madrun
-from madrun.runner.launch import launch
-from madrun.runner.plan import Request, make_plan
-from madrun.wire.errors import MadrunError
-from madrun.wire.job_options import (
+from madrun.options.job_options import (
     CONTEXT,
     MASTER,
     OUTPUT,
@@ -26,8 +23,11 @@ from madrun.wire.job_options import (
     program_mode,
     show_usage_error,
 )
-from madrun.wire.loop import Loop
-from madrun.wire.will import Will
+from madrun.record.guard_handover import Will
+from madrun.runner.launch import launch
+from madrun.runner.plan import Request, make_plan
+from madrun.system.errors import MadrunError
+from madrun.system.loop import Loop
 
 NODES = [
     click.option("--backend", default="auto", show_default=True, metavar="NAME",
@@ -127,7 +127,7 @@ def _configured(request: Request) -> Request:
     names = [name for name in request._fields if source(name) is ParameterSource.COMMANDLINE]
     if not request.config and not request.additional_context:
         return request._replace(origins=dict.fromkeys(names, "the command line"))
-    from madrun.runner.config import configured
+    from madrun.runner.config.config import configured
 
     return configured(request, frozenset(names), os.environ)
 
@@ -139,7 +139,7 @@ def run_command(argv: Sequence[str], guard_fd: int, will: Will) -> int:
         if not isinstance(request, Request):
             return int(request or 0)  # --help, --version
         if request.submit:
-            from madrun.runner.submit import submit
+            from madrun.runner.submit.submit import submit
 
             return submit(request, os.environ, os.getcwd(), sys.executable)
         plan = make_plan(request, os.environ, os.getcwd(), sys.executable)

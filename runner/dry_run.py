@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from madrun.backends.registry import HERE, LOCAL, TOOLS
+from madrun.hosts import world_info
 from madrun.launchers.plan import NodeFacts, NodePlan
 from madrun.launchers.registry import planner
+from madrun.output.failure_report import counted
 from madrun.runner.plan import Plan
 from madrun.runner.remote import launch_of
-from madrun.wire import world_info
-from madrun.wire.report import counted
 
 # Known only once the job has started; the lengths are the real ones.
 _RUNNER = "RUNNER"
@@ -34,7 +34,7 @@ def _settings(plan: Plan) -> list[str]:
     """Where the values of a config came from."""
     if not plan.request.config and not plan.request.additional_context:
         return []
-    from madrun.runner.origins import lines
+    from madrun.runner.config.origins import lines
 
     return ["settings:", *lines(plan.request.origins, plan.request._asdict())]
 

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from madrun.runner import exports
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def parse(text: str, source: str) -> dict[str, str]:
     {'A': 'x=y', 'B': 'q "r"'}
     >>> parse("no assignment", "env")
     Traceback (most recent call last):
-    madrun.wire.errors.InputError: env:1: there is no = in it; a line reads: NAME=value
+    madrun.system.errors.InputError: env:1: there is no = in it; a line reads: NAME=value
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     variables: dict[str, str] = {}

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from madrun.launchers.environment import MASKS
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from madrun.runner.life import Life
-from madrun.runner.phases import Action, Admit, Phase, Tell
-from madrun.runner.progress import NAME_AFTER, Progress
-from madrun.runner.story import Listener, Story
-from madrun.runner.verdict import Verdict, judge
-from madrun.wire.console import Console
-from madrun.wire.hello import KeyLine
-from madrun.wire.input import Feed, input_ranks
+from madrun.job.event_log import Story
+from madrun.job.outcome import Verdict, judge
+from madrun.job.state_machine import Life
+from madrun.job.states import Action, Admit, Phase, Tell
+from madrun.output.console import Console
+from madrun.output.progress import NAME_AFTER, Progress
+from madrun.output.stdin import Feed, input_ranks
+from madrun.record.event import Listener
+from madrun.system.loop import Loop, Timer
+from madrun.system.signals import PASSED_ON, ending_signals
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.loop import Loop, Timer
+from madrun.wire.key_line import KeyLine
 from madrun.wire.messages import (
     Concluded,
     Dropped,
@@ -30,7 +32,6 @@ from madrun.wire.messages import (
     Signal,
     StartedLater,
 )
-from madrun.wire.signals import PASSED_ON, ending_signals
 
 _OF_A_RANK = Output | Dropped | Exited | InputTaken | StartedLater | Concluded
 _KILL_ALLOWANCE = 10.0  # seconds an agent may need beyond the grace: kill, look, flush

@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import madrun
 from madrun.backends.registry import LOCAL, TOOLS
-from madrun.launchers.members import members
+from madrun.job.outcome import Verdict
+from madrun.launchers.process_table import members
+from madrun.output.console import Console
+from madrun.output.progress import Progress
+from madrun.record.guard_handover import Will
 from madrun.runner.job import Job, Limits
-from madrun.runner.keeping import Keeping
+from madrun.runner.job_artifacts import Keeping
 from madrun.runner.plan import Plan
-from madrun.runner.progress import Progress
-from madrun.runner.verdict import Verdict
-from madrun.wire.console import Console
-from madrun.wire.errors import MadrunError
-from madrun.wire.exits import FAILED
-from madrun.wire.loop import Loop
-from madrun.wire.will import Will
+from madrun.system.errors import MadrunError
+from madrun.system.exits import FAILED
+from madrun.system.loop import Loop
 
 
 def launch(plan: Plan, guard_fd: int, will: Will, loop: Loop) -> int:

@@ -12,16 +12,16 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from madrun.backends import registry as backends
-from madrun.launchers.members import members
+from madrun.hosts.resources import Resources, Selection, names_hosts, resolve
 from madrun.launchers.names import canonical
+from madrun.launchers.process_table import members
 from madrun.launchers.registry import SERVING
+from madrun.options.job_options import asked_log_dir, checked_interface
+from madrun.output.stdin import stdin_of
+from madrun.record.job_folder import LOGS
 from madrun.runner import env_file, exports
-from madrun.wire.errors import InputError
-from madrun.wire.input import stdin_of
-from madrun.wire.job_folder import LOGS
-from madrun.wire.job_options import asked_log_dir, checked_interface
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import PYTHON, JobSpec, shown_ranks
-from madrun.wire.resources import Resources, Selection, names_hosts, resolve
 
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
 
@@ -171,7 +171,7 @@ def _launcher_and_backend(request: Request) -> tuple[str, str]:
 
 def _check(spec: JobSpec, request: Request) -> None:
     if spec.core_list:
-        from madrun.wire.core_list import parse_core_list
+        from madrun.hosts.core_list import parse_core_list
 
         parse_core_list(spec.core_list)
     if not spec.argv[0]:

@@ -15,10 +15,10 @@ from queue import SimpleQueue
 from typing import Any
 
 import madrun
-from madrun.launchers.members import members
+from madrun.launchers.process_table import members
+from madrun.record.event import Happened
+from madrun.record.job_folder import PLAN, SUMMARY, JobFolder
 from madrun.runner.plan import Plan, Request
-from madrun.runner.story import Happened
-from madrun.wire.job_folder import PLAN, SUMMARY, JobFolder
 
 _CLOSE_LIMIT = 2.0  # seconds that the end of a job waits for the disk
 _QUICK = 0.2  # seconds; a launch that takes longer is written down from its beginning on
@@ -53,7 +53,7 @@ class Record:
 
     def _run(self) -> None:
         self._begin.wait(_QUICK)
-        from madrun.runner.startup import Startup
+        from madrun.record.start_times import Startup
 
         startup = Startup(self._plan.spec.world.hosts, self._append)
         try:
@@ -83,7 +83,7 @@ class Record:
     def _append(self, happened: Happened) -> None:
         import json
 
-        from madrun.wire.summary import make_event
+        from madrun.record.summary import make_event
 
         event = make_event(happened.name, happened.at, happened.facts)
         self._folder.append(json.dumps(event))
@@ -92,7 +92,7 @@ class Record:
     def _summarize(self) -> None:
         import json
 
-        from madrun.wire.summary import summarize
+        from madrun.record.summary import summarize
 
         summary = summarize(self._events, "core")
         self._folder.write(SUMMARY, json.dumps(summary, indent=2) + "\n")

@@ -6,11 +6,11 @@ import os
 
 from madrun.backends.base import Launch, SshOptions, runs_isolated
 from madrun.backends.registry import make, tool_command
+from madrun.hosts import world_info
+from madrun.job.outcome import Verdict
 from madrun.runner.job import Job
 from madrun.runner.plan import Plan, backend_args
-from madrun.runner.verdict import Verdict
-from madrun.wire import world_info
-from madrun.wire.loop import Loop
+from madrun.system.loop import Loop
 
 
 def run_remote(loop: Loop, job: Job, plan: Plan) -> Verdict:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from madrun.runner.life import Life
-from madrun.runner.phases import Action, Phase, Tell
-from madrun.wire.hello import KeyLine
+from madrun.hosts.world import Node, World
+from madrun.job.state_machine import Life
+from madrun.job.states import Action, Phase, Tell
 from madrun.wire.jobspec import JobSpec
+from madrun.wire.key_line import KeyLine
 from madrun.wire.messages import (
     CheckIn,
     Exited,
@@ -17,7 +18,6 @@ from madrun.wire.messages import (
     Message,
     Started,
 )
-from madrun.wire.world import Node, World
 
 KEY = "ab" * 32
 VERSION = "1.0"

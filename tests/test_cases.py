@@ -13,19 +13,19 @@ import pytest
 from madrun.agent import devices
 from madrun.agent.cli import place_in
 from madrun.agent.cores import share
+from madrun.hosts import filters, world_info
+from madrun.hosts.core_list import parse_core_list
+from madrun.hosts.hostfile import Host, parse_hostfile
+from madrun.hosts.resources import Resources, Selection, resolve
+from madrun.hosts.world import Node, World
 from madrun.launchers import native
 from madrun.launchers.environment import CUDA_MASK
 from madrun.launchers.plan import NodeFacts
 from madrun.runner import cli as madrun_cli
 from madrun.runner import dry_run, env_file, exports
 from madrun.runner.plan import Request, make_plan
-from madrun.wire import filters, world_info
-from madrun.wire.core_list import parse_core_list
-from madrun.wire.errors import InputError
-from madrun.wire.hostfile import Host, parse_hostfile
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.resources import Resources, Selection, resolve
-from madrun.wire.world import Node, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from madrun.runner.config_keys import ALIASES, SECTIONS
+from madrun.runner.config.keys import ALIASES, SECTIONS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "config.md"
 _HEADING = re.compile(r"#+ (.*)")

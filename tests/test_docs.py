@@ -24,9 +24,9 @@ import click
 import pytest
 
 from madrun.agent import cli as agent_cli
+from madrun.hosts.hostfile import parse_hostfile
 from madrun.runner import cli as runner_cli
 from madrun.runner.plan import Request, make_plan
-from madrun.wire.hostfile import parse_hostfile
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

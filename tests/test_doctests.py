@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+ROOMS = [path.name for path in (ROOT / "src/madrun").iterdir() if path.is_symlink()]
 MODULES = [
-    f"madrun.{package}.{path.stem}"
-    for package in ("agent", "backends", "launchers", "runner", "wire")
-    for path in sorted((ROOT / package).glob("*.py"))
-    if path.stem != "__main__"
+    "madrun." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for room in ROOMS
+    for path in sorted((ROOT / room).rglob("*.py"))
+    if path.stem not in ("__main__", "__init__")
 ]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from madrun.runner import cli, dry_run, sbatch, submit
+from madrun.runner import cli, dry_run
 from madrun.runner.plan import Request, make_plan
-from madrun.wire.errors import InputError
+from madrun.runner.submit import sbatch, submit
+from madrun.system.errors import InputError
 
 CASES: dict[str, dict[str, Any]] = {
     case["id"]: case

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from here import madrun, running
-from madrun.agent.master import MasterPort
+from madrun.agent.master_port import MasterPort
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = '#!/bin/sh\nexec $MAD_MULTI_NODE_RUNNER "$@"\n'

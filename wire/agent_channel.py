@@ -18,12 +18,12 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
+from madrun.hosts.reach import first_reachable
+from madrun.system.errors import ClusterError, WireError
 from madrun.wire.codec import MAX_FRAME, pack, unpack
-from madrun.wire.errors import ClusterError, WireError
 from madrun.wire.lease import Tie
 from madrun.wire.messages import Beat, Begin, Dropped, Message, Output, Pulses
-from madrun.wire.pulse import PULSES_PER_TIMEOUT, AgentPulse, is_loopback
-from madrun.wire.reach import first_reachable
+from madrun.wire.udp_heartbeat import PULSES_PER_TIMEOUT, AgentPulse, is_loopback
 
 _RECONNECT_LIMIT = 0.5  # seconds without a word after the connection broke
 _CONNECT_LIMIT = 10.0

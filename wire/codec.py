@@ -11,11 +11,11 @@ from typing import Any
 
 import msgpack
 
+from madrun.hosts.world import Node, World
+from madrun.system.errors import InputError, WireError
 from madrun.wire import messages
-from madrun.wire.errors import InputError, WireError
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import Message
-from madrun.wire.world import Node, World
 
 VERSION = 1
 MAX_FRAME = 64 * 1024 * 1024  # bytes; a job spec with a large environment stays far below

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from madrun.wire.errors import InputError
-from madrun.wire.world import World
+from madrun.hosts.world import World
+from madrun.system.errors import InputError
 
 _RANKS = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _OUTPUTS = "allowed are all, first, none, or ranks as 0,3-5"

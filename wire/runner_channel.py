@@ -18,12 +18,12 @@ from functools import partial
 import zmq
 from zmq.utils import z85
 
+from madrun.system.errors import WireError
+from madrun.wire.authenticator import DOMAIN, Door
 from madrun.wire.codec import MAX_FRAME, pack, unpack
-from madrun.wire.errors import WireError
 from madrun.wire.lease import ClockOffset, Tie
 from madrun.wire.messages import Beat, Hello, Message, Pulses
-from madrun.wire.pulse import RunnerPulse, new_key
-from madrun.wire.zap import DOMAIN, Door
+from madrun.wire.udp_heartbeat import RunnerPulse, new_key
 
 BEATS_PER_TIMEOUT = 5
 _HANDSHAKE_LIMIT_MS = 30_000

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from madrun.hosts.world import Node, World
 from madrun.wire.codec import pack, unpack
 from madrun.wire.jobspec import EXEC, JobSpec
 from madrun.wire.messages import (
@@ -34,7 +35,6 @@ from madrun.wire.messages import (
     Started,
     TryMaster,
 )
-from madrun.wire.world import Node, World
 from programs import PATIENCE, Program, program, wait_gone
 
 Kind = TypeVar("Kind")
@@ -43,7 +43,7 @@ AGENT = """
 import os, signal, struct, sys
 from madrun.agent.agent import Agent
 from madrun.wire.codec import pack, unpack
-from madrun.wire.loop import Loop
+from madrun.system.loop import Loop
 
 up = os.dup(1)
 os.dup2(2, 1)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from madrun.agent.cores import cores_of_numa, numa_of_pci, plan, share
-from madrun.wire.core_list import parse_core_list
-from madrun.wire.errors import InputError
+from madrun.hosts.core_list import parse_core_list
+from madrun.system.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from madrun.agent.input import Inputs
-from madrun.wire.loop import Loop
+from madrun.system.loop import Loop
 from madrun.wire.messages import InputTaken, Message
 
 MUCH = bytes(range(256)) * 1024  # more than a pipe holds

@@ -6,10 +6,10 @@ import pytest
 
 from madrun.agent.place import Place, parse_place, place_under_tool
 from madrun.backends.base import Launch
-from madrun.wire import world_info
-from madrun.wire.errors import InputError
-from madrun.wire.hostfile import Host
-from madrun.wire.world import Node, World
+from madrun.hosts import world_info
+from madrun.hosts.hostfile import Host
+from madrun.hosts.world import Node, World
+from madrun.system.errors import InputError
 
 WORLD = world_info.encode(World((Node("a", (0,)), Node("b", (1, 0)))))
 KEY = "ab" * 32

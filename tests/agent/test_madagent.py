@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from madrun.wire import world_info
-from madrun.wire.world import Node, World
+from madrun.hosts import world_info
+from madrun.hosts.world import Node, World
 from programs import PATIENCE, wait_gone
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -11,8 +11,8 @@ import pytest
 
 from madrun.agent import output
 from madrun.agent.output import TAIL_SIZE, Outflow, Pauses, Stream, log_name, open_pipe
-from madrun.wire.errors import ClusterError
-from madrun.wire.loop import Loop
+from madrun.system.errors import ClusterError
+from madrun.system.loop import Loop
 from madrun.wire.messages import STDERR, STDOUT, Dropped, Message, Output
 
 WINDOW, BACKLOG = output._WINDOW, output._BACKLOG

@@ -6,10 +6,10 @@ import socket
 
 import pytest
 
-from madrun.agent.master import random_port
+from madrun.agent.master_port import random_port
 from madrun.agent.ports import Ports, peers_of
 from madrun.launchers.plan import Peer, PortWish
-from madrun.wire.errors import ClusterError
+from madrun.system.errors import ClusterError
 from madrun.wire.messages import Go
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from madrun.agent.probe import Asking, Attempt, is_whole
 from madrun.launchers.plan import Probe
-from madrun.wire.loop import Loop
+from madrun.system.loop import Loop
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 

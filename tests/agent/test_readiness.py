@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from madrun.agent.readiness import Ready, make_ready
-from madrun.wire.errors import ClusterError
+from madrun.hosts.world import Node, World
+from madrun.system.errors import ClusterError
 from madrun.wire.jobspec import EXEC, JobSpec
-from madrun.wire.world import Node, World
 
 
 def ready(log_dir: str, optional: bool) -> Ready:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from madrun.agent.spawn import find_program, spawn
-from madrun.wire.errors import ProgramNotExecutable, ProgramNotFound
+from madrun.system.errors import ProgramNotExecutable, ProgramNotFound
 from programs import line, program, wait_gone
 
 

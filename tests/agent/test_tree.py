@@ -16,8 +16,8 @@ from programs import PATIENCE, Program, is_alive, line, program, wait_gone, word
 AGENT = """
 import os, signal, subprocess, sys, time
 from madrun.agent.tree import Ending, reaped
-from madrun.wire.kernel import become_subreaper
-from madrun.wire.loop import Loop
+from madrun.system.kernel import become_subreaper
+from madrun.system.loop import Loop
 
 def say(*words):
     os.write(1, (" ".join(str(word) for word in words) + chr(10)).encode())

@@ -12,7 +12,7 @@ import pytest
 
 from madrun.agent.worker import Worker
 from madrun.launchers.plan import ProcessPlan
-from madrun.wire.errors import ProgramNotFound
+from madrun.system.errors import ProgramNotFound
 from madrun.wire.messages import Exited
 
 Start = Callable[..., Worker]

@@ -8,12 +8,12 @@ import pytest
 
 from madrun.backends.base import Launch
 from madrun.backends.registry import choose
-from madrun.backends.slurm_job import own_job
-from madrun.backends.srun import SRUN
-from madrun.backends.tool import tool_environment
-from madrun.backends.tool_output import Ended, Words
-from madrun.wire.errors import ClusterError, InputError
-from madrun.wire.hostfile import Host
+from madrun.backends.tools.slurm_job import own_job
+from madrun.backends.tools.srun import SRUN
+from madrun.backends.tools.tool import tool_environment
+from madrun.backends.tools.tool_output import Ended, Words
+from madrun.hosts.hostfile import Host
+from madrun.system.errors import ClusterError, InputError
 
 JOB = {
     "SLURM_JOB_ID": "17",

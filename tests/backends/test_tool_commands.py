@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from madrun.backends.base import Launch, SshOptions
-from madrun.backends.mpich import IMPI, MPICH, MVAPICH
-from madrun.backends.openmpi import OPENMPI
-from madrun.backends.openssh import quick_first
-from madrun.backends.pdsh import PDSH
-from madrun.backends.tool import Tool, find_program, runner_addresses, tool_environment
-from madrun.wire.errors import ClusterError, InputError
-from madrun.wire.hostfile import Host
+from madrun.backends.tools.mpich import IMPI, MPICH, MVAPICH
+from madrun.backends.tools.openmpi import OPENMPI
+from madrun.backends.tools.openssh import quick_first
+from madrun.backends.tools.pdsh import PDSH
+from madrun.backends.tools.tool import Tool, find_program, runner_addresses, tool_environment
+from madrun.hosts.hostfile import Host
+from madrun.system.errors import ClusterError, InputError
 
 TOOLS: tuple[Tool, ...] = (PDSH, OPENMPI, MPICH, IMPI, MVAPICH)
 ASKED = SshOptions("bob", 2222, "/keys/id", accept_new=True, connect_timeout=2.5)

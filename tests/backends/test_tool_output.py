@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from madrun.backends.tool_output import Ended, Started, Words
-from madrun.wire.hello import GoneLine, KeyLine
-from madrun.wire.hostfile import Host
+from madrun.backends.tools.tool_output import Ended, Started, Words
+from madrun.hosts.hostfile import Host
+from madrun.wire.key_line import GoneLine, KeyLine
 
 HOSTS = [Host("node01", (0,)), Host("root@node02.site", (0,)), Host("node03", (0,))]
 KEY = KeyLine(1, "0.1", "ab" * 32, address="10.0.0.2")

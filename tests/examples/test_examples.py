@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from madrun.launchers.names import NAMES
-from madrun.runner import cli, dry_run, sbatch, submit
+from madrun.runner import cli, dry_run
 from madrun.runner.plan import Request, make_plan
+from madrun.runner.submit import sbatch, submit
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"

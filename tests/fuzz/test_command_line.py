@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from madrun.runner.cli import command
 from madrun.runner.dry_run import describe
 from madrun.runner.plan import Plan, Request, make_plan
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 
 # What a shell may hand over: anything but NUL, also bytes that are no UTF-8.
 TEXT = st.text(

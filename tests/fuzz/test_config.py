@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from madrun.runner import config_file
 from madrun.runner.cli import command
-from madrun.runner.config_keys import SECTIONS, Variables
+from madrun.runner.config import file as config_file
+from madrun.runner.config.keys import SECTIONS, Variables
 from madrun.runner.plan import Request, make_plan
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 
 QUICK = settings(
     max_examples=150,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from madrun.wire.hello import KeyLine, find_key_line
+from madrun.wire.key_line import KeyLine, find_key_line
 
 LINES = st.builds(
     KeyLine,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from madrun.agent.output import Outflow, Stream, open_pipe
-from madrun.wire.console import LineAssembler
-from madrun.wire.errors import InputError
+from madrun.output.console import LineAssembler
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import shown_ranks
 from madrun.wire.messages import STDERR, STDOUT, Dropped, Message, Output
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from madrun.hosts.world import Node, World
 from madrun.launchers.environment import (
     device_environment,
     device_tokens,
@@ -14,9 +15,8 @@ from madrun.launchers.environment import (
     thread_environment,
 )
 from madrun.launchers.plan import AMD, NVIDIA, NodeFacts
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.world import Node, World
 
 UNEQUAL = World((Node("a", (0, 1, 2)), Node("b", (0,)), Node("c", (4, 5))))
 SPEC = JobSpec("j", UNEQUAL, ("x",))

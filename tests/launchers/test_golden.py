@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from madrun.hosts.world import Node, World
 from madrun.launchers.plan import NVIDIA, NodeFacts, Peer
 from madrun.launchers.registry import ONE_PER_NODE, SERVING, planner, port_wishes
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.world import Node, World
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITES = os.environ.get("MADRUN_GOLDEN") == "write"

@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
+from madrun.hosts.world import Node, World
 from madrun.launchers.native import command, plan
 from madrun.launchers.plan import NodeFacts
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec
-from madrun.wire.world import Node, World
 
 SPEC = JobSpec(
     job_id="j1",

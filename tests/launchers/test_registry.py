@@ -6,7 +6,7 @@ import pytest
 
 from madrun.launchers import native
 from madrun.launchers.registry import planner
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 
 
 def test_by_name() -> None:

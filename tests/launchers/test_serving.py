@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from madrun.hosts.world import Node, World
 from madrun.launchers.plan import (
     CLIENT,
     FILES,
@@ -18,9 +19,8 @@ from madrun.launchers.plan import (
 )
 from madrun.launchers.registry import planner, port_wishes
 from madrun.launchers.sglang_disagg import split
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, JobSpec
-from madrun.wire.world import Node, World
 
 DISAGG = "SGLang Disaggregated requires"
 

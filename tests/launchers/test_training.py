@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from madrun.hosts.world import Node, World
 from madrun.launchers.deepspeed import plan as deepspeed
-from madrun.launchers.members import members
 from madrun.launchers.names import canonical
 from madrun.launchers.plan import FILES, NVIDIA, NodeFacts, NodePlan
 from madrun.launchers.primus import backend_of
+from madrun.launchers.process_table import members
 from madrun.launchers.registry import ONE_PER_NODE, planner
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, JobSpec
-from madrun.wire.world import Node, World
 
 RUNNER = "MAD_MULTI_NODE_RUNNER"
 

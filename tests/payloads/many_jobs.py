@@ -13,10 +13,10 @@ import os
 import sys
 import threading
 
+from madrun.record.guard_handover import Will
 from madrun.runner.launch import launch
 from madrun.runner.plan import Request, make_plan
-from madrun.wire.loop import Loop
-from madrun.wire.will import Will
+from madrun.system.loop import Loop
 
 PATIENCE = 5.0  # seconds for threads that end
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from madrun.runner.env_file import load, parse
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

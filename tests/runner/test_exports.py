@@ -12,7 +12,7 @@ from madrun.runner.exports import (
     refusal,
     select,
 )
-from madrun.wire.errors import InputError
+from madrun.system.errors import InputError
 
 ENVIRON = {
     "NCCL_DEBUG": "INFO",

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from madrun.hosts.world import Node, World
+from madrun.output.console import Console
+from madrun.output.progress import Progress
 from madrun.runner.job import Job, Limits
-from madrun.runner.progress import Progress
-from madrun.wire.console import Console
+from madrun.system.loop import Loop
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.loop import Loop
 from madrun.wire.messages import STDOUT, Dropped, Exited, Message, Output
-from madrun.wire.world import Node, World
 
 WORLD = World((Node("a", (0, 1)), Node("b", (0, 1))))
 OTHERS = [0, 1, 4, 10**9, -1]  # as seen from node 1, which has ranks 2 and 3

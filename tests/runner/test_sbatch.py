@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from madrun.runner.plan import Request
-from madrun.runner.sbatch import Batch, script
-from madrun.runner.submit import batch_of
-from madrun.wire.errors import InputError
+from madrun.runner.submit.sbatch import Batch, script
+from madrun.runner.submit.submit import batch_of
+from madrun.system.errors import InputError
 
 ENVIRON = {"HOME": "/nowhere", "NCCL_DEBUG": "INFO"}
 

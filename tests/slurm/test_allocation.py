@@ -8,7 +8,7 @@ import pytest
 
 from cluster import Cluster
 from jobs import WORKER
-from madrun.wire.slurm import nodes_of
+from madrun.hosts.slurm import nodes_of
 from slurm_support import AGENTS, BACKEND, GPUS, MADAGENT, MADRUN, gone_within
 
 

@@ -12,9 +12,10 @@ import pytest
 import zmq
 from zmq.utils import z85
 
+from madrun.hosts.world import Node, World
+from madrun.system.errors import ClusterError
 from madrun.wire.agent_channel import AgentChannel
 from madrun.wire.codec import MAX_FRAME, pack
-from madrun.wire.errors import ClusterError
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import (
     Beat,
@@ -28,7 +29,6 @@ from madrun.wire.messages import (
     Signal,
 )
 from madrun.wire.runner_channel import RunnerChannel
-from madrun.wire.world import Node, World
 from programs import PATIENCE
 
 HELLO = Hello(0, "here", 1)

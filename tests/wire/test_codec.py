@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from madrun.hosts.world import Node, World
+from madrun.system.errors import WireError
 from madrun.wire import codec, messages
 from madrun.wire.codec import MAX_FRAME, VERSION, pack, unpack
-from madrun.wire.errors import WireError
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import Message
-from madrun.wire.world import Node, World
 
 WORLD = World((Node("node01", (0, 2)), Node("b", (7,))))
 SPEC = JobSpec(

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from madrun.wire.errors import InputError
+from madrun.hosts.world import Node, World
+from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec, shown_ranks
-from madrun.wire.world import Node, World
 
 SPEC = JobSpec("j", World((Node("a", (0,)),)), ("x",))
 

@@ -15,12 +15,12 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from madrun.wire import zap
+from madrun.wire import authenticator
 from madrun.wire.agent_channel import AgentChannel
+from madrun.wire.authenticator import DOMAIN, Door
 from madrun.wire.codec import pack
 from madrun.wire.messages import Beat, CheckIn, Finished, Go, Hello, Message, Signal
 from madrun.wire.runner_channel import RunnerChannel
-from madrun.wire.zap import DOMAIN, Door
 from programs import PATIENCE
 
 HERE = "127.0.0.1"
@@ -293,7 +293,7 @@ def test_an_admitted_agent_that_never_stops_talking(served: Served) -> None:
 def test_questions_about_strangers_are_bounded(keys: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the door keeps for keys that may come: one stranger may knock as often as it likes."""
     limit = 50
-    monkeypatch.setattr(zap, "_PENDING_LIMIT", limit)
+    monkeypatch.setattr(authenticator, "_PENDING_LIMIT", limit)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     door = Door(context)
     with context.socket(zmq.DEALER) as zeromq:

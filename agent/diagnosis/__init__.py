@@ -1,0 +1,1 @@
+"""Why a worker ended: kernel, memory, disks, tracebacks, frameworks' own summaries."""

@@ -1,0 +1,1 @@
+"""The backend ``ssh``: logins with paramiko, one agent on each host."""

@@ -1,0 +1,140 @@
+"""From what the user asked for to the World of the job; nothing is contacted."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from madrun.hosts import filters, hostlist
+from madrun.hosts.hostfile import MAX_SLOTS, Host, parse_hosts, read_hostfile
+from madrun.hosts.world import Node, World
+from madrun.system.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+DEFAULT_HOSTFILE = "/job/hostfile"
+HOSTFILE_VARIABLE = "MADRUN_HOSTFILE"
+LOCALHOST = "localhost"
+THIS_MACHINE = "this machine"
+
+
+class Selection(NamedTuple):
+    """Which hosts and slots the user asked for; None or empty is not asked."""
+
+    hostfile: str | None = None
+    hosts: str | None = None
+    include: str = ""
+    exclude: str = ""
+    nnodes: int | None = None
+    nproc_per_node: int | None = None
+
+
+class Resources(NamedTuple):
+    """The World of the job, its hosts in the same order, and where they were read."""
+
+    world: World
+    hosts: tuple[Host, ...]
+    source: str
+    local: bool
+    cpu_only: bool
+
+
+def resolve(
+    selection: Selection,
+    environ: Mapping[str, str],
+    device_count: Callable[[], int],
+    default_hostfile: str = DEFAULT_HOSTFILE,
+    scheduled: tuple[tuple[Host, ...], str] | None = None,
+) -> Resources:
+    """The resources of a job: its hosts, then filters, then the first N hosts and devices.
+
+    Hosts come from --hosts or --hostfile, else $MADRUN_HOSTFILE, else those of a scheduler's job
+    (hosts and source), else the default hostfile if it is there, else this machine, whose devices
+    are counted only then. A hostfile that is named
+    is read or is an error. Slots of this machine index into its device mask where there is one.
+    """
+    _check_counts(selection)
+    found = _named(selection, environ) or scheduled or _default(default_hostfile)
+    local = found is None
+    cpu_only = False
+    if found is None:
+        count = device_count()
+        cpu_only = count < 1
+        workers = (selection.nproc_per_node or 1) if cpu_only else count
+        found = (Host(LOCALHOST, tuple(range(workers))),), THIS_MACHINE
+    hosts, source = found
+    nodes = filters.apply(hosts, selection.include, selection.exclude)
+    nodes = _first_hosts(nodes, selection.nnodes, source)
+    nodes = first_devices(nodes, selection.nproc_per_node, source)
+    by_name = {host.name: host for host in hosts}
+    kept = tuple(by_name[node.host] for node in nodes)
+    return Resources(World(nodes), kept, source, local, cpu_only)
+
+
+def names_hosts(selection: Selection, environ: Mapping[str, str]) -> bool:
+    """Whether somebody has said by name which hosts, or which hostfile, is meant."""
+    named = selection.hosts is not None or selection.hostfile is not None
+    return named or bool(environ.get(HOSTFILE_VARIABLE))
+
+
+def _named(selection: Selection, environ: Mapping[str, str]) -> tuple[tuple[Host, ...], str] | None:
+    """The hosts and their source; None where nobody named any."""
+    if selection.hosts is not None and selection.hostfile is not None:
+        raise InputError("--hosts and --hostfile cannot be given together; one is enough")
+    if selection.hosts is not None:
+        return parse_hosts(selection.hosts), "--hosts"
+    if selection.hostfile is not None:
+        return read_hostfile(selection.hostfile), f"hostfile {selection.hostfile}"
+    named = environ.get(HOSTFILE_VARIABLE)
+    if named:
+        try:
+            return read_hostfile(named), f"${HOSTFILE_VARIABLE} {named}"
+        except InputError as error:
+            raise InputError(f"${HOSTFILE_VARIABLE}: {error}") from None
+    return None
+
+
+def _default(path: str) -> tuple[tuple[Host, ...], str] | None:
+    return (read_hostfile(path), f"hostfile {path}") if _is_there(path) else None
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is something, readable or not: only what is absent may be passed over."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise InputError(f"hostfile {path}: {error.strerror}") from None
+    return True
+
+
+def _check_counts(selection: Selection) -> None:
+    counts = {
+        "--nnodes": (selection.nnodes, hostlist.MAX_HOSTS),
+        "--nproc-per-node": (selection.nproc_per_node, MAX_SLOTS),
+    }
+    for option, (count, highest) in counts.items():
+        if count is not None and not 1 <= count <= highest:
+            raise InputError(
+                f"{option} {count}: must be a whole number of at least 1 and at most {highest}"
+            )
+
+
+def _first_hosts(nodes: Sequence[Node], want: int | None, source: str) -> tuple[Node, ...]:
+    if want is not None and want > len(nodes):
+        names = hostlist.fold(node.host for node in nodes)
+        shown = names if len(names) <= 300 else names[:297] + "..."
+        have = "1 host" if len(nodes) == 1 else f"{len(nodes)} hosts"
+        raise InputError(f"--nnodes {want}: only {have} to choose from ({source}): {shown}")
+    return tuple(nodes[:want])
+
+
+def first_devices(nodes: Sequence[Node], want: int | None, source: str) -> tuple[Node, ...]:
+    """The first so many devices of each node; raises InputError where one has fewer."""
+    for node in nodes:
+        if want is not None and want > node.local_world_size:
+            have = f"{node.local_world_size} slot" + "s"[: node.local_world_size - 1]
+            raise InputError(f"--nproc-per-node {want}: host {node.host} has {have} ({source})")
+    return tuple(Node(node.host, node.devices[:want]) for node in nodes)

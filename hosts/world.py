@@ -1,0 +1,73 @@
+"""The World: the ordered hosts of one job and the device ids used on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from madrun.system.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One host of the job with its device ids (slot numbers), one worker each.
+
+    >>> Node("node01", (0, 2)).local_world_size
+    2
+    """
+
+    host: str
+    devices: tuple[int, ...]
+
+    @property
+    def local_world_size(self) -> int:
+        """How many workers run on this host."""
+        return len(self.devices)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The hosts of this job in rank order; valid once constructed.
+
+    Raises InputError where there is no host, a host without devices, or one named twice.
+
+    >>> world = World((Node("a", (0, 1)), Node("b", (3,))))
+    >>> world.world_size, world.first_rank(1), world.node_of_rank(2)
+    (3, 2, 1)
+    """
+
+    nodes: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            raise InputError("nothing to run on: the selection holds no host")
+        seen: set[str] = set()
+        for node in self.nodes:
+            if not node.devices:
+                raise InputError(f"host {node.host}: no slot is selected")
+            if len(set(node.devices)) != len(node.devices):
+                raise InputError(f"host {node.host}: a slot is named twice: {node.devices}")
+            if node.host in seen:
+                raise InputError(f"host {node.host} is in the world twice")
+            seen.add(node.host)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Host names in rank order."""
+        return tuple(node.host for node in self.nodes)
+
+    @property
+    def world_size(self) -> int:
+        """How many workers the job has."""
+        return sum(node.local_world_size for node in self.nodes)
+
+    def first_rank(self, node_rank: int) -> int:
+        """The global rank of local rank 0 on a node."""
+        return sum(node.local_world_size for node in self.nodes[:node_rank])
+
+    def node_of_rank(self, rank: int) -> int:
+        """The node rank on which a global rank runs; raises InputError for a rank not there."""
+        for node_rank, node in enumerate(self.nodes):
+            if 0 <= rank < node.local_world_size:
+                return node_rank
+            rank -= node.local_world_size
+        raise InputError(f"there is no such rank; the world has {self.world_size}")

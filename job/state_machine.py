@@ -1,0 +1,383 @@
+"""The life of a job: events in, actions out. No I/O happens here.
+
+CONNECTING   agents are being started; each says Hello and checks whether it is able
+TRYING       all are able; the others try to reach the master address of node 0
+STARTING     Go was said
+RUNNING      every agent has started its workers
+ENDING       the agents end their workers, for whatever reason
+OVER         every agent that can be heard has said that nothing is left
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from madrun.job.states import (
+    ALIVE,
+    DONE,
+    Action,
+    Admit,
+    Node,
+    NodeState,
+    Phase,
+    Problem,
+    Tell,
+    ToolEnd,
+    places,
+)
+from madrun.job.stop_order import Drain
+from madrun.launchers.process_table import members
+from madrun.launchers.registry import SERVING
+from madrun.output.failure_report import WorkerEnd
+from madrun.system.errors import MadrunError
+from madrun.system.signals import is_second_wish
+from madrun.wire.jobspec import JobSpec
+from madrun.wire.key_line import KeyLine
+from madrun.wire.messages import (
+    LAST,
+    Begin,
+    Bye,
+    CheckIn,
+    Concluded,
+    Drained,
+    End,
+    Exited,
+    Finished,
+    Go,
+    Hello,
+    Interrupted,
+    MasterTried,
+    Message,
+    Started,
+    TryMaster,
+)
+
+
+class Life:
+    """One job, from the first key line to the last Finished.
+
+    Every method takes what happened and returns what to do about it. Times are monotonic seconds
+    of the runner's clock.
+    """
+
+    def __init__(self, spec: JobSpec, version: str, agents_leave: bool = True) -> None:
+        self.spec, self.version = spec, version
+        self.members = members(spec)
+        self.agents_leave = agents_leave  # a backend tells when each agent's process has ended
+        self.phase = Phase.CONNECTING
+        self.problems: list[Problem] = []
+        self.losses: list[Problem] = []
+        self.ends: list[WorkerEnd] = []
+        self.left: dict[int, tuple[str, ...]] = {}
+        self.tool_end: ToolEnd | None = None
+        self.stopped_by = 0
+        self.stopped_at = float("inf")
+        self.concluded_at = float("inf")  # when the client of a server has succeeded
+        self.started_at = 0.0
+        self.master = ("", 0)
+        self._nodes = [Node() for _ in spec.world.nodes]
+        self._grace = float("inf")
+        self._serves = spec.launcher in SERVING
+        self._drain = Drain()
+
+    # ---- what the backend tells
+
+    def agent_key(
+        self, node_rank: int, line: KeyLine, addresses: Sequence[str], now: float
+    ) -> list[Action]:
+        """An agent runs and printed its key; others reach its host at ``addresses``."""
+        node = self._nodes[node_rank]
+        if node.state is not NodeState.EXPECTED:
+            return []
+        if line.version != self.version:
+            reason = f"madrun {line.version} is installed there, {self.version} here"
+            return self.lost(node_rank, reason, now)
+        node.state, node.addresses = NodeState.KNOWN, tuple(addresses)
+        return [Admit(node_rank, line.key)]
+
+    def lost(self, node_rank: int, reason: str, now: float) -> list[Action]:
+        """A node cannot take part, or no longer does: its agent is not heard (any more)."""
+        node = self._nodes[node_rank]
+        if node.state in (NodeState.FINISHED, NodeState.LEFT, NodeState.LOST):
+            return []
+        known = node.state is NodeState.UNABLE
+        node.state = NodeState.LOST
+        if known:  # its problem is on the list already
+            return self._check_over()
+        if self.tool_end is not None:  # before which it may have been heard last
+            now = max(now, self.tool_end.at)
+        problem = Problem(node_rank, reason, MadrunError.exit_status, now)
+        if self.launching:
+            self.problems.append(problem)
+            return self._go_on(now)
+        self.losses.append(problem)
+        return [*self._end_all(f"{self.host(node_rank)} is lost"), *self._check_over()]
+
+    def gone(self, node_rank: int, reason: str, now: float) -> list[Action]:
+        """An agent's process, or the way to it, ended; as it should after Finished."""
+        node = self._nodes[node_rank]
+        if node.state is NodeState.FINISHED:
+            node.state = NodeState.LEFT
+            return self._check_over()
+        return self.lost(node_rank, reason, now)
+
+    def tool_ended(self, reason: str, now: float) -> list[Action]:
+        """The one tool that had started all agents has ended: as it should once they have left.
+
+        During the launch, hosts that have not come do not come any more; where one of them has
+        its own reason, that is the reason for the others as well. Later the agents, which still
+        answer or are silent, are told to end.
+        """
+        self.agents_leave = False  # nobody is left to tell of it
+        known, actions = bool(self.problems), list[Action]()
+        for node_rank, node in enumerate(self._nodes):
+            if not self.launching or node.greeted or node.state is NodeState.LOST:
+                continue
+            if known:
+                node.state = NodeState.LOST
+                actions += self._go_on(now)
+            else:
+                actions += self.lost(node_rank, reason, now)
+        after = [each.at for each in self.losses if each.at >= now]  # it took them along
+        if self.tool_end is None and (after or any(node.state in ALIVE for node in self._nodes)):
+            self.tool_end = ToolEnd(reason, now)
+            actions += self._end_all(reason)
+        return [*actions, *self._check_over()]
+
+    # ---- what the agents tell
+
+    def heard(self, node_rank: int, message: Message, at: float, now: float) -> list[Action]:
+        """A message of an agent; ``at`` is its own time stamp, if it has one, on our clock."""
+        node = self._nodes[node_rank]
+        match message:
+            case Hello() if node.state in (NodeState.KNOWN, NodeState.EXPECTED):
+                return self._greeted(node_rank)
+            case CheckIn() if node.state is NodeState.GREETED:
+                return self._checked_in(node_rank, message, now)
+            case MasterTried() if node.state is NodeState.ABLE:
+                return self._tried(node_rank, message, now)
+            case Started() if node.state in (NodeState.ABLE, NodeState.REACHES_MASTER):
+                return self._started(node_rank)
+            case Exited() if node.state in ALIVE:
+                return self._exited(node_rank, message, at)
+            case Interrupted(signal.SIGKILL) if node.state in ALIVE:
+                return self._guard_lost(node_rank, now)
+            case Interrupted(number) if node.state in ALIVE and not self.stopped_by:
+                # Only the user in front of the runner can be impatient: see stop().
+                return self.stop(number, now)
+            case Concluded() | Drained() | Finished() if node.state in ALIVE:
+                return self._on_the_way_out(node_rank, message, at, now)
+        return []
+
+    # ---- what the user and the clock tell
+
+    def stop(self, number: int, now: float) -> list[Action]:
+        """A signal asks the job to end; a second SIGINT ends it at once."""
+        if not self.stopped_by:
+            self.stopped_by, self.stopped_at = number, now
+            return [*self._end_in_order(f"signal {number}"), *self._check_over()]
+        if is_second_wish(number, now - self.stopped_at):
+            return self._end_all("a second SIGINT", grace=0.0)
+        return []
+
+    def time_is_up(self, limit: float, now: float) -> list[Action]:
+        """The launch took too long: whoever has not checked in is named."""
+        actions: list[Action] = []
+        for node_rank, node in enumerate(self._nodes):
+            if not self._answered(node):
+                reason = f"{node.state.value} within {limit:g} s"
+                actions += self.lost(node_rank, reason, now)
+        return actions
+
+    def give_up(self) -> None:
+        """Agents that should have finished long ago have not: nobody waits for them any more."""
+        for node in self._nodes:
+            if node.state not in DONE:
+                node.state = NodeState.LOST
+        self.phase = Phase.OVER
+
+    # ---- questions
+
+    @property
+    def launching(self) -> bool:
+        """True until Go was said or the launch failed."""
+        return self.phase in (Phase.CONNECTING, Phase.TRYING)
+
+    def host(self, node_rank: int) -> str:
+        """The name of a node."""
+        return self.spec.world.nodes[node_rank].host
+
+    def missing(self) -> list[str]:
+        """The hosts that the launch still waits for."""
+        nodes = enumerate(self._nodes)
+        return [self.host(rank) for rank, node in nodes if not self._answered(node)]
+
+    def unfinished(self) -> list[str]:
+        """The hosts whose agent took part and has not said Finished, lost ones included."""
+        nodes = enumerate(self._nodes)
+        return [self.host(r) for r, node in nodes if node.greeted and node.state not in DONE]
+
+    @property
+    def leaving(self) -> bool:
+        """True while nothing runs any more and agents' own processes are about to end."""
+        return self.phase is not Phase.OVER and not any(node.state in ALIVE for node in self._nodes)
+
+    # ---- steps
+
+    def _answered(self, node: Node) -> bool:
+        if node.state in (NodeState.UNABLE, NodeState.LOST) or node.state in DONE:
+            return True
+        if self.phase is Phase.TRYING:
+            return node.state is NodeState.REACHES_MASTER
+        return node.check_in is not None
+
+    def _greeted(self, node_rank: int) -> list[Action]:
+        self._nodes[node_rank].state = NodeState.GREETED
+        self._nodes[node_rank].greeted = True
+        if self.phase is not Phase.CONNECTING:
+            return [Tell(node_rank, End(0.0, "the job is ending"))]
+        return [Tell(node_rank, Begin(self.spec))]
+
+    def _checked_in(self, node_rank: int, message: CheckIn, now: float) -> list[Action]:
+        node = self._nodes[node_rank]
+        if message.problem:
+            return self._unable(node_rank, message.problem, message.status, now)
+        node.state, node.check_in = NodeState.ABLE, message
+        return self._go_on(now)
+
+    def _unable(self, node_rank: int, reason: str, status: int, now: float) -> list[Action]:
+        """An agent says why it cannot take part: nobody starts, once everyone has answered."""
+        self._nodes[node_rank].state = NodeState.UNABLE
+        if not self.launching:  # it is ending for another reason
+            return []
+        self.problems.append(Problem(node_rank, reason, status, now))
+        return self._go_on(now)
+
+    def _go_on(self, now: float) -> list[Action]:
+        """Once every node has answered: the next phase, or the end."""
+        if not self.launching or not all(self._answered(node) for node in self._nodes):
+            return []
+        if self.phase is Phase.CONNECTING and not self.problems:
+            self._compare_devices(now)
+        if self.problems:
+            return [*self._end_all("the launch failed", grace=0.0), *self._check_over()]
+        if self.phase is Phase.CONNECTING and len(self._nodes) > 1:
+            return self._try_master()
+        return self._go(now)
+
+    def _compare_devices(self, now: float) -> None:
+        """Where some nodes have devices, a node without any has a broken driver."""
+        counts = [node.check_in.devices if node.check_in else 0 for node in self._nodes]
+        if not any(counts):
+            return
+        richest = self.host(counts.index(max(counts)))
+        for node_rank, count in enumerate(counts):
+            if not count:
+                reason = f"too few GPUs: none is there, but {richest} has {max(counts)}"
+                self.problems.append(Problem(node_rank, reason, MadrunError.exit_status, now))
+
+    def _try_master(self) -> list[Action]:
+        self.phase = Phase.TRYING
+        first = self._nodes[0]
+        assert first.check_in is not None
+        given = self.spec.master_addr
+        candidates = (given,) if given else first.addresses
+        self.master = (candidates[0] if candidates else self.host(0), first.check_in.port)
+        first.state, first.master = NodeState.REACHES_MASTER, self.master[0]
+        message = TryMaster(candidates or (self.host(0),), first.check_in.port)
+        return [Tell(rank, message) for rank in range(1, len(self._nodes))]
+
+    def _tried(self, node_rank: int, message: MasterTried, now: float) -> list[Action]:
+        node = self._nodes[node_rank]
+        if not message.address:
+            reason = f"cannot reach the master on {self.host(0)}: {message.problem}"
+            return self._unable(node_rank, reason, MadrunError.exit_status, now)
+        node.state, node.master = NodeState.REACHES_MASTER, message.address
+        return self._go_on(now)
+
+    def _go(self, now: float) -> list[Action]:
+        self.phase, self.started_at = Phase.STARTING, now
+        check_in = self._nodes[0].check_in
+        port = check_in.port if check_in else 0
+        if len(self._nodes) == 1:
+            self.master = (self.spec.master_addr or "127.0.0.1", port)
+        else:
+            # One address for all; where the first one is not reached by some node, what it uses.
+            self.master = (self._nodes[1].master, port)
+        peers = places(self._nodes, self.master[0]) if self._serves else ((), ())
+        return [
+            Tell(rank, Go(node.master if rank > 0 else self.master[0], port, *peers))
+            for rank, node in enumerate(self._nodes)
+        ]
+
+    def _started(self, node_rank: int) -> list[Action]:
+        self._nodes[node_rank].state = NodeState.STARTED
+        running = all(node.state is NodeState.STARTED for node in self._nodes)
+        if running and self.phase is Phase.STARTING:
+            self.phase = Phase.RUNNING
+        return []
+
+    def _exited(self, node_rank: int, message: Exited, at: float) -> list[Action]:
+        role = self.members.role(message.rank)
+        self.ends.append(WorkerEnd(self.host(node_rank), message, at, role))
+        if message.status == 0:
+            return []
+        return self._end_all(f"{self.members.name(message.rank)} failed")
+
+    def _guard_lost(self, node_rank: int, now: float) -> list[Action]:
+        """An agent's guard was killed; the agent itself ends its workers and will say so."""
+        reason = "the agent's guard was killed"
+        if self.launching:
+            return self._unable(node_rank, reason, MadrunError.exit_status, now)
+        if self.phase is not Phase.ENDING:
+            self.losses.append(Problem(node_rank, reason, MadrunError.exit_status, now))
+        return self._end_all(f"the guard on {self.host(node_rank)} was killed")
+
+    def _finished(self, node_rank: int, left: tuple[str, ...], now: float) -> list[Action]:
+        self._nodes[node_rank].state = NodeState.FINISHED
+        if left:
+            self.left[node_rank] = left
+        if self.launching:
+            reason = "its agent ended before the start"
+            self.problems.append(Problem(node_rank, reason, MadrunError.exit_status, now))
+            return [Tell(node_rank, Bye()), *self._go_on(now)]
+        return [Tell(node_rank, Bye()), *self._next_step(), *self._check_over()]
+
+    def _end_all(self, reason: str, grace: float | None = None, upto: int = LAST) -> list[Action]:
+        grace = self.spec.grace if grace is None else grace
+        if self.phase is Phase.OVER or (grace >= self._grace and upto <= self._drain.upto):
+            return []
+        self.phase, self._grace = Phase.ENDING, min(grace, self._grace)
+        self._drain.begin(upto)
+        return [Tell(rank, End(self._grace, reason, upto)) for rank in self._alive()]
+
+    def _end_in_order(self, reason: str) -> list[Action]:
+        """All went well, or the user has had enough: whoever uses a server ends before it."""
+        return self._end_all(reason, upto=0 if self._serves else LAST)
+
+    def _on_the_way_out(
+        self, node_rank: int, message: Concluded | Drained | Finished, at: float, now: float
+    ) -> list[Action]:
+        match message:
+            case Concluded():
+                self.concluded_at = min(at, self.concluded_at)
+                return self._end_in_order("the client is done")
+            case Drained(following):
+                self._drain.heard(node_rank, following)
+                return self._next_step()
+            case Finished(left):
+                return self._finished(node_rank, left, now)
+
+    def _next_step(self) -> list[Action]:
+        step = self._drain.step(self._alive())
+        return [] if step is None else self._end_all("the step before is done", upto=step)
+
+    def _alive(self) -> list[int]:
+        return [rank for rank, node in enumerate(self._nodes) if node.state in ALIVE]
+
+    def _check_over(self) -> list[Action]:
+        waiting = {*ALIVE, NodeState.FINISHED} if self.agents_leave else ALIVE
+        if not any(node.state in waiting for node in self._nodes):
+            self.phase = Phase.OVER
+        return []

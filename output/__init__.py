@@ -1,0 +1,1 @@
+"""What the user sees and types: console, stdin, progress, the failure report."""

@@ -1,0 +1,53 @@
+"""What the user hears of log files that could not be had, or are not complete: once, in short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from madrun.output.failure_report import counted
+from madrun.record.event import Happened
+
+_SHOWN_HOSTS = 4
+
+
+class LogTroubles:
+    """Listens to the story; ``show`` gets lines for the user.
+
+    Folders that are missing are told of once the job runs, files that are not complete at its end.
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._nodes: dict[str, dict[int, str]] = {}  # hosts by node rank, by what is the matter
+        self._notes: list[str] = []
+
+    def take(self, happened: Happened) -> None:
+        """Note who has which trouble; say it when its time has come."""
+        name, _, facts = happened
+        if name == "check_in" and facts["note"]:
+            self._nodes.setdefault(facts["note"], {})[facts["node_rank"]] = facts["host"]
+        elif name == "phase" and facts["phase"] in ("running", "ending", "over"):
+            for reason, hosts in self._nodes.items():
+                self._show(no_log_files([hosts[rank] for rank in sorted(hosts)], reason))
+            self._nodes.clear()
+        elif name == "exited" and facts["note"] and not facts["note"].startswith("not started"):
+            self._notes.append(f"{facts['host']}: {facts['note']}")
+        elif name == "end":
+            self._end(facts)
+
+    def _end(self, facts: dict[str, Any]) -> None:
+        notes = [note for note in self._notes if note.partition(": ")[2] not in facts["report"]]
+        if notes:
+            more = f"; so are those of {counted(len(notes) - 1, 'more rank')}" if notes[1:] else ""
+            self._show(f"madrun: {notes[0]}{more}")
+
+
+def no_log_files(hosts: Sequence[str], reason: str) -> str:
+    """The line on folders that cannot be had.
+
+    >>> no_log_files(["a", "b"], "/home/me/.madrun/jobs/j/logs: Permission denied")
+    'madrun: no log files on a, b: /home/me/.madrun/jobs/j/logs: Permission denied'
+    """
+    more = f" and {len(hosts) - _SHOWN_HOSTS} more" if len(hosts) > _SHOWN_HOSTS else ""
+    return f"madrun: no log files on {', '.join(hosts[:_SHOWN_HOSTS])}{more}: {reason}"

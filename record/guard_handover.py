@@ -1,0 +1,65 @@
+"""What the runner leaves to its guard, in case it is killed: the last lines of the job's record.
+
+The core of madrun can be killed at any moment; its guard outlives it. Through a pipe that both
+hold, the core tells where the record is. When the core is gone without having closed it, the
+guard does. What takes time to import is imported then only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+_LIMIT = 3.0  # seconds for a disk that may hang: the guard's own end waits no longer
+
+
+class Will:
+    """Made before the fork: ``bequeath`` is the core's, ``execute`` the guard's."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def bequeath(self, **names: str) -> None:
+        """Tell the guard of ``folder``, ``job_id``, our ``core``, and each ``pid_file``."""
+        text = "".join(f"{name}={value}\0" for name, value in names.items())
+        with contextlib.suppress(OSError):  # the guard is gone: we have to do it ourselves
+            os.write(self._write, os.fsencode(text))
+
+    def settled(self) -> None:
+        """Nothing is left to do."""
+        self.bequeath(settled="yes")
+
+    def execute(self, raw_status: int, status: int) -> None:
+        """In the guard, once all is over: ``raw_status`` is the core's, ``status`` our own."""
+        left = self._open()
+        if not left or left[-1][0] == "settled":
+            return
+        import threading
+
+        # Neither a dead file server nor a bug may hold up the guard's exit.
+        work = threading.Thread(target=_finish, args=(left, raw_status, status), daemon=True)
+        work.start()
+        work.join(_LIMIT)
+
+    def _open(self) -> list[tuple[str, str]]:
+        try:
+            data = os.read(self._read, 64 * 1024)
+        except BlockingIOError:
+            return []
+        pairs = [item.partition("=") for item in os.fsdecode(data).split("\0") if item]
+        return [(name, value) for name, _, value in pairs]
+
+
+def _finish(left: list[tuple[str, str]], raw_status: int, status: int) -> None:
+    for path in [value for name, value in left if name == "pid_file"]:
+        from madrun.system.pid_file import remove_abandoned
+
+        with contextlib.suppress(OSError):
+            remove_abandoned(path, os.getpid())
+    known = dict(left)
+    if "folder" in known:
+        from madrun.record.summary import conclude
+
+        with contextlib.suppress(OSError, ValueError):
+            pids = {"guard": os.getpid(), "core": int(known["core"])}
+            conclude(known["folder"], known["job_id"], pids, (raw_status, status))

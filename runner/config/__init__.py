@@ -1,0 +1,1 @@
+"""Config files: reading, checking, and where each value came from."""

@@ -1,0 +1,213 @@
+"""What config files and ``--additional-context`` add to a command line, and where it came from.
+
+The command line beats ``--additional-context``, which beats the files, of which the later one wins.
+Nothing here is imported unless one of the two options is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from madrun.launchers.names import BY_HAND, canonical, plain
+from madrun.launchers.registry import SERVING
+from madrun.runner import exports
+from madrun.runner.config import file as config_file
+from madrun.runner.config import older_forms as older_config
+from madrun.runner.config.keys import Setting, Settings, check
+from madrun.runner.config.origins import origins_of
+from madrun.runner.plan import Request
+from madrun.system.errors import InputError
+from madrun.wire.jobspec import MODULE
+
+LOCAL, SLURM, KUBERNETES = "local", "slurm", "k8s"
+_INSIDE_SLURM = "SLURM_JOB_ID"
+
+# Where a field of the request may stand, the first one winning. Counts that follow from a
+# scheduler's are used where nobody says otherwise.
+_PLACES: dict[str, tuple[str, ...]] = {
+    "launcher": ("distributed.launcher",),
+    "nnodes": ("distributed.nnodes", "slurm.nodes", "multi_node_args.NNODES"),
+    "nproc_per_node": (
+        "distributed.nproc_per_node",
+        "slurm.gpus_per_node",
+        "k8s.gpu_count",
+        "multi_node_args.MAD_RUNTIME_NGPUS",
+        "n_gpus",
+    ),
+    "master_addr": ("multi_node_args.MASTER_ADDR",),
+    "master_port": ("distributed.master_port", "multi_node_args.MASTER_PORT"),
+    "interface": ("slurm.network_interface",),
+    "gpu_vendor": ("gpu_vendor",),
+    "hosts": ("hosts",),
+    "hostfile": ("hostfile",),
+}
+_NUMBERS = frozenset({"nnodes", "nproc_per_node", "master_port"})
+# Where a job runs is one decision: who types one of these means none of the file's.
+_WHERE = frozenset({"hosts", "hostfile", "backend", "submit"})
+
+
+def configured(request: Request, typed: frozenset[str], environ: Mapping[str, str]) -> Request:
+    """The request with what its config says; ``typed`` are the fields that the user typed.
+    Raises InputError for whatever is wrong in the config, by source, section and key.
+    """
+    settings = read(request.config, request.additional_context)
+    argv = request.argv or _program(settings)
+    settings = older_config.from_slurm_args(settings, argv)
+    settings = older_config.from_multi_node_args(settings)
+    where = deployment(settings)
+    fields = {name: found for name in _PLACES if (found := _first(settings, _PLACES[name]))}
+    if typed & {"hosts", "hostfile"}:
+        fields = {name: fields[name] for name in fields.keys() - {"hosts", "hostfile"}}
+    values: dict[str, Any] = {
+        name: int(setting.value) if name in _NUMBERS else setting.value
+        for name, setting in fields.items()
+        if name not in typed
+    }
+    request = request._replace(argv=argv, **values)
+    if "launcher" not in typed:  # what was typed may also be a backend's name
+        request = request._replace(launcher=canonical(request.launcher))
+    _check_counts(settings, request)
+    request = _by_hand(settings, request, typed)
+    if where == KUBERNETES and not typed & _WHERE:
+        raise InputError(
+            f"{settings.sections['k8s']}: k8s: Kubernetes is not in this version;"
+            " the section was read and is right"
+        )
+    if where == SLURM and not typed & _WHERE and not environ.get(_INSIDE_SLURM):
+        request = request._replace(submit=SLURM)
+    options = _options(settings, plain(request.launcher))
+    if not request.argv:
+        request = _without_program(request, options)
+    return request._replace(
+        env=_variables(settings),
+        options=options,
+        slurm={name: each.value for name, each in settings.under("slurm").items()},
+        origins=origins_of(settings, fields, typed),
+    )
+
+
+def read(paths: Sequence[str], texts: Sequence[str]) -> Settings:
+    """All settings of these files and texts, the later one winning."""
+    settings = Settings({}, {})
+    for path in paths:
+        settings = check(config_file.read(path), path).over(settings)
+    for text in texts:
+        settings = check(config_file.inline(text), config_file.INLINE).over(settings)
+    return settings
+
+
+def deployment(settings: Settings) -> str:
+    """Where the job is to run: local, slurm or k8s, as ``deploy`` or the sections say."""
+    there = [name for name in (KUBERNETES, SLURM) if name in settings.sections]
+    source = next(iter(settings.sections.values()), "")
+    if len(there) == 2:
+        raise InputError(f"{source}: Both 'k8s' and 'slurm' fields present; one place is enough")
+    said = settings.get("deploy")
+    if said is None:
+        where = there[0] if there else LOCAL
+    elif said.value == LOCAL and there:
+        raise InputError(f"{said.origin}: 'deploy' field is 'local' but k8s/slurm config present")
+    elif said.value != LOCAL and said.value not in there:
+        raise InputError(
+            f"{said.origin}: 'deploy' field is '{said.value}' but no '{said.value}' config present"
+        )
+    else:
+        where = said.value
+    for name in ("hosts", "hostfile", "multi_node_args"):
+        if where != LOCAL and (name in settings.values or name in settings.sections):
+            raise InputError(f"{source}: {name!r} and {where!r} are two places to run; choose one")
+    return where
+
+
+def _first(settings: Settings, places: Sequence[str]) -> Setting | None:
+    return next(filter(None, map(settings.get, places)), None)
+
+
+def _program(settings: Settings) -> tuple[str, ...]:
+    """The program of the section ``model``, with its arguments; empty where there is none."""
+    import json
+
+    script, args = settings.get("model.scripts"), settings.get("model.args")
+    return (script.value, *json.loads(args.value if args else "[]")) if script else ()
+
+
+def _without_program(request: Request, options: dict[str, str]) -> Request:
+    """What a launcher runs by itself: a server its model, TorchTitan its own module."""
+    launcher = plain(request.launcher)
+    if launcher in SERVING and "model" in options:
+        return request._replace(argv=(options.pop("model"),))
+    if launcher == "torchtitan" and "module" in options:
+        return request._replace(argv=("torchtitan.train",), mode=MODULE)
+    return request
+
+
+def _check_counts(settings: Settings, request: Request) -> None:
+    """Counts have to agree with what a scheduler is asked for."""
+    nodes, per_node = settings.get("slurm.nodes"), settings.get("slurm.gpus_per_node")
+    nnodes = settings.get("distributed.nnodes")
+    if nodes and nnodes and nodes.value != nnodes.value:
+        raise InputError(
+            f"{nnodes.origin}: {nnodes.value} nodes, but {nodes.origin}: {nodes.value};"
+            " they must agree"
+        )
+    most = per_node or settings.get("k8s.gpu_count")
+    if most and (request.nproc_per_node or 0) > int(most.value):
+        raise InputError(
+            f"nproc_per_node is {request.nproc_per_node}, but {most.origin} is {most.value};"
+            " a node cannot have more workers than GPUs"
+        )
+
+
+def _by_hand(settings: Settings, request: Request, typed: frozenset[str]) -> Request:
+    """One node of a job that a person starts on each node; typed hosts and ports win."""
+    place = older_config.by_hand(settings, request.nnodes, request.nproc_per_node, _count_devices)
+    if place is None:
+        return request
+    if "launcher" not in typed and not settings.get("distributed.launcher"):
+        request = request._replace(launcher=BY_HAND)
+    if not typed & {"hosts", "hostfile"}:
+        request = request._replace(hosts=place.hosts, hostfile=None)
+    runner = settings.get("multi_node_args.RUNNER")
+    mpirun = runner is not None and runner.value == "mpirun"
+    if place.nnodes > 1 and not request.master_addr and not mpirun:
+        source = settings.sections["multi_node_args"]
+        raise InputError(
+            f"{source}: multi_node_args: MASTER_ADDR is needed: by hand, no node knows the others"
+        )
+    port = request.master_port or older_config.DEFAULT_PORT
+    return request._replace(nnodes=place.nnodes, node_rank=place.node_rank, master_port=port)
+
+
+def _count_devices() -> int:
+    from madrun.backends.local import visible_devices
+
+    return visible_devices()
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """What travels: the backend's name, then ``context.env_vars``, then ``env_vars``."""
+    backend = settings.get("distributed.backend")
+    found = {"DISTRIBUTED_BACKEND": backend.value} if backend else {}
+    for section in ("context.env_vars", "env_vars"):
+        for name, setting in settings.under(section).items():
+            if reason := exports.refusal(name):
+                raise InputError(f"{setting.origin}: it cannot be set there: {reason}")
+            found[name] = setting.value
+    return found
+
+
+def _options(settings: Settings, launcher: str) -> dict[str, str]:
+    """The launcher's own options, and what launchers take from other sections."""
+    section = settings.under(f"distributed.{launcher.replace('-', '_')}")
+    options = {name: setting.value for name, setting in section.items()}
+    if launcher == BY_HAND:
+        options = {
+            name: settings.values[path].value
+            for name, path in older_config.OPTIONS.items()
+            if path in settings.values
+        }
+    model = settings.get("model.name")
+    if launcher == "primus" and model:
+        options["model_name"] = model.value
+    return options

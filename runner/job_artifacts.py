@@ -1,0 +1,108 @@
+"""What is kept of a job while it runs: its record, its pid files, and who listens to its story."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from madrun.output.console import Console
+from madrun.output.log_troubles import LogTroubles
+from madrun.record.event import Listener
+from madrun.record.guard_handover import Will
+from madrun.record.job_folder import PID, JobFolder
+from madrun.runner.plan import Plan
+from madrun.runner.record import Record
+from madrun.system.errors import InputError
+from madrun.system.loop import Loop
+
+if TYPE_CHECKING:
+    from madrun.system.pid_file import PidFile
+
+
+class Keeping:
+    """Begins with the job and is closed with it. Raises InputError for a pid file not to be had.
+
+    The guard knows from the first moment on where the record is: see madrun.record.guard_handover.
+    """
+
+    def __init__(self, plan: Plan, will: Will) -> None:
+        self._plan, self._will = plan, will
+        self._pid_files: list[PidFile] = []
+        folder = os.path.join(plan.job_dir, plan.spec.job_id)
+        try:
+            self._write_pid_files(folder)
+        except InputError:
+            self._remove_pid_files()
+            raise
+        will.bequeath(folder=folder, job_id=plan.spec.job_id, core=str(os.getpid()))
+        self._record = Record(plan, folder)
+        self.listeners: list[Listener] = [self._record.take]
+
+    def console(
+        self,
+        hosts: list[str],
+        roles: Sequence[str],
+        on_taken: Callable[[int, int], None],
+        loop: Loop,
+    ) -> Console:
+        """The console that the options ask for."""
+        if self._plan.request.as_json:
+            from madrun.output.json_console import JsonConsole
+
+            json_console = JsonConsole(hosts, on_taken, roles)
+            self.listeners.insert(0, json_console.take)
+            made: Console = json_console
+            self._report_start(json_console.take, made)
+        else:
+            made = self._text_console(hosts, roles, on_taken, loop)
+            if self._plan.request.verbose:
+                self._report_start(lambda happened: None, made)
+        self.listeners.append(LogTroubles(made.say).take)
+        return made
+
+    def _text_console(
+        self,
+        hosts: list[str],
+        roles: Sequence[str],
+        on_taken: Callable[[int, int], None],
+        loop: Loop,
+    ) -> Console:
+        prefix = not self._plan.request.no_prefix
+        if not self._plan.request.fold:
+            return Console(hosts, prefix, on_taken, roles)
+        from madrun.output.coalescing_console import FoldingConsole
+
+        return FoldingConsole(hosts, prefix, on_taken, loop, roles)
+
+    def close(self) -> None:
+        """The job is over: the rest of the record, and no pid file any more."""
+        self._record.close()
+        self._remove_pid_files()
+        self._will.settled()
+
+    def _report_start(self, tell: Listener, console: Console) -> None:
+        from madrun.record.start_times import Startup
+
+        show = console.say if self._plan.request.verbose else lambda text: None
+        self.listeners.append(Startup(self._plan.spec.world.hosts, tell, show).take)
+
+    def _write_pid_files(self, folder: str) -> None:
+        request = self._plan.request
+        paths = [os.path.abspath(request.pid_file)] if request.pid_file else []
+        if request.save_pid:
+            try:
+                JobFolder(folder).make()
+            except OSError as error:
+                raise InputError(f"--save-pid: {folder}: {error.strerror}") from None
+            paths.append(os.path.join(folder, PID))
+        for path in paths:
+            from madrun.system.pid_file import PidFile
+
+            # The guard: the process that the user's shell knows.
+            self._pid_files.append(PidFile(path, os.getppid()))
+            self._will.bequeath(pid_file=path)
+
+    def _remove_pid_files(self) -> None:
+        for pid_file in self._pid_files:
+            pid_file.remove()

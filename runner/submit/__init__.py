@@ -1,0 +1,1 @@
+"""``--submit``: a batch script instead of a job that starts now."""

@@ -1,0 +1,182 @@
+"""``--submit slurm``: a batch script, written or handed to sbatch, and perhaps waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import IO
+
+from madrun.backends.base import runs_isolated
+from madrun.hosts.resources import Selection, names_hosts
+from madrun.launchers.registry import planner
+from madrun.options.option_types import nearest
+from madrun.runner.config.keys import SLURM
+from madrun.runner.plan import Request, exported
+from madrun.runner.submit.sbatch import Batch, script
+from madrun.system.errors import ClusterError, InputError
+from madrun.system.exits import exit_status
+from madrun.system.signals import ENDING
+
+_LOOK_INTERVAL = 0.5  # seconds: the log comes from other machines, whose writes nobody tells us
+_READ = 65536
+# Options that madagent has as well, by the field of the request.
+_PASSED = (
+    "include", "exclude", "nproc_per_node", "master_addr", "master_port", "launcher",
+    "device_binding", "grace", "output", "stdin", "log_dir", "interface",
+)  # fmt: skip
+_FLAGS = {"local_rank_arg": "--local-rank-arg", "no_prefix": "--no-prefix", "fold": "--fold"}
+_MODES = {"module": ["--module"], "exec": ["--no-python"], "python": []}
+
+
+def submit(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> int:
+    """Print the script (--dry-run) or submit it; returns the exit status, with --wait the job's.
+
+    Raises InputError, and ClusterError where sbatch is not there or refuses.
+    """
+    batch = batch_of(request, environ, cwd, python)
+    text = script(batch)
+    if request.dry_run:
+        print(json.dumps({"script": text}, indent=2) if request.as_json else text.rstrip("\n"))
+        return 0
+    os.makedirs(os.path.dirname(batch.output), exist_ok=True)
+    command = ["sbatch", "--parsable", *(["--wait"] if request.wait else [])]
+    process = _start(command)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin as stdin:
+        stdin.write(os.fsencode(text))
+    job_id = process.stdout.readline().decode().partition(";")[0].strip()
+    if not job_id:
+        raise ClusterError(f"sbatch has taken no job: exit status {process.wait()}; see above")
+    log = batch.output.replace("%j", job_id)
+    print(job_id, flush=True)
+    sys.stderr.write(f"madrun: Slurm job {job_id} is submitted; its output: {log}\n")
+    return _follow(process, job_id, log) if request.wait else process.wait()
+
+
+def batch_of(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Batch:
+    """What the script is made of; raises InputError."""
+    selection = Selection(hostfile=request.hostfile, hosts=request.hosts)
+    if names_hosts(selection, {}):
+        raise InputError(
+            "--submit slurm: Slurm chooses the hosts, so none can be named"
+            " (--slurm nodelist=LIST asks it for some)"
+        )
+    planner(request.launcher)
+    if request.client:
+        raise InputError(
+            "--client: what is submitted runs without madrun, which would start it"
+            " (give the model as --launcher-opt model=M, and the client as PROGRAM)"
+        )
+    settings = {**request.slurm, **_typed(request.slurm_settings)}
+    nodes = request.nnodes or int(settings.get("nodes") or 1)
+    if request.nproc_per_node and "gpus_per_node" not in settings:
+        settings["gpus_per_node"] = str(request.nproc_per_node)
+    folder = os.path.join(cwd, settings.get("output_dir") or "")
+    try:
+        words = shlex.split(request.backend_args)
+    except ValueError as error:
+        raise InputError(f"--backend-args {request.backend_args!r}: {error}") from None
+    return Batch(
+        nodes=nodes,
+        settings=settings,
+        output=os.path.join(os.path.normpath(folder), "slurm-%j.out"),
+        words=words,
+        env=exported(request, environ, cwd),
+        agent=_agent(request, environ, cwd, python),
+    )
+
+
+def _typed(settings: tuple[str, ...]) -> dict[str, str]:
+    """What ``--slurm NAME=VALUE`` says, checked as the config's section is."""
+    found: dict[str, str] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        key = name.strip().replace("-", "_")
+        kind = SLURM.get(key)
+        if kind is None or not callable(kind):
+            raise InputError(f"--slurm {name}: there is no such setting; {nearest(key, SLURM)}")
+        found[key] = kind(f"--slurm {key}", value if equals else "true")
+    return found
+
+
+def _agent(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> list[str]:
+    """The words of madagent that say what those of this madrun do."""
+    defaults = Request(argv=())
+    interpreter = request.remote_python or python
+    isolated = not request.remote_python and runs_isolated(environ)
+    words = [interpreter, *(["-I"] if isolated else []), "-m", "madrun.agent"]
+    for name in _PASSED:
+        value = getattr(request, name)
+        if value != getattr(defaults, name):
+            words.append(f"--{name.replace('_', '-')}={value}")
+    typed = {text.partition("=")[0].replace("-", "_") for text in request.launcher_opts}
+    config = [f"{name}={value}" for name, value in request.options.items() if name not in typed]
+    words += [f"--launcher-opt={text}" for text in (*config, *request.launcher_opts)]
+    words += [option for name, option in _FLAGS.items() if getattr(request, name)]
+    words += ["--bind-cores-to-rank"] if request.bind_cores else []
+    words += [f"--bind-core-list={request.core_list}"] if request.core_list else []
+    words += _MODES[request.mode]
+    words.append(f"--workdir={os.path.join(cwd, request.workdir) if request.workdir else cwd}")
+    return [*words, "--", *request.argv]
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # the terminal's Ctrl-C is ours
+        )
+    except OSError as error:
+        raise ClusterError(
+            f"{command[0]} cannot be started: {error.strerror};"
+            " it belongs to Slurm (slurm-client); --dry-run shows the script without it"
+        ) from None
+
+
+def _follow(process: subprocess.Popen[bytes], job_id: str, log: str) -> int:
+    """Show the log as it grows until the job is over; a signal to us ends the job."""
+    stopped: list[int] = []
+    wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # it only has to wake us
+    for number in ENDING:
+        signal.signal(number, lambda got, _frame: stopped.append(got))
+    file: IO[bytes] | None = None
+    cancelled = False
+    while process.poll() is None:
+        if select.select([wake], [], [], _LOOK_INTERVAL)[0]:
+            os.read(wake, 512)
+        if stopped and not cancelled:
+            cancelled = True
+            subprocess.run(["scancel", job_id], stdin=subprocess.DEVNULL, check=False)
+        file = file or _opened(log)
+        if file is not None:
+            _show(file)
+    status = exit_status(process.wait())
+    if file is not None:
+        _show(file)
+        file.close()
+    return 128 + stopped[0] if stopped else status
+
+
+def _opened(log: str) -> IO[bytes] | None:
+    """The log, once the job has begun to write it."""
+    try:
+        return open(log, "rb")
+    except OSError:
+        return None
+
+
+def _show(file: IO[bytes]) -> None:
+    while data := file.read(_READ):
+        sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

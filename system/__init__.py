@@ -1,0 +1,1 @@
+"""What madrun needs of the operating system: loop, guard, signals, processes, exit statuses."""

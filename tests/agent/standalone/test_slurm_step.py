@@ -1,0 +1,102 @@
+"""A step's World, from what each of its nodes brings; the steps themselves are in tests/slurm."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from madrun.agent.standalone.rendezvous import Strength
+from madrun.agent.standalone.slurm_step import place_of, strength, warnings, world_of
+from madrun.hosts.slurm import Place
+from madrun.hosts.world import Node
+from madrun.launchers.plan import NVIDIA, NodeFacts
+from madrun.system.errors import InputError
+
+HOSTS = ("a", "b")
+NOTHING = {"hostfile": None, "hosts": None, "world_text": "", "node_rank": None}
+STEP = {
+    "SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "a,b", "SLURM_STEP_ID": "0", "SLURM_NODEID": "1",
+    "SLURMD_NODENAME": "b", "SLURM_PROCID": "1",
+}  # fmt: skip
+
+
+def nodes(*strengths: Strength, **chosen: object) -> tuple[Node, ...]:
+    given = {"include": "", "exclude": "", "nproc_per_node": None, **chosen}
+    return world_of(Place("1", "0", HOSTS, 0, None), strengths, **given).nodes  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("facts", "gpus", "want", "brings"),
+    [
+        (NodeFacts(NVIDIA, 2, mask=("0", "1")), 2, None, Strength(2, 2)),
+        (NodeFacts(NVIDIA, 8), 2, None, Strength(2, 2)),
+        (NodeFacts(NVIDIA, 7), 8, None, Strength(8, 8)),  # one has failed: the agent will say so
+        (NodeFacts(NVIDIA, 8), None, None, Strength(8, 8)),
+        (NodeFacts(NVIDIA, 8), 8, 2, Strength(8, 8)),
+        (NodeFacts(), None, None, Strength(0, 1)),
+        (NodeFacts(), None, 3, Strength(0, 3)),
+        (NodeFacts(NVIDIA, 0, mask=()), None, 3, Strength(0, 3)),
+    ],
+)
+def test_what_a_node_brings(
+    facts: NodeFacts, gpus: int | None, want: int | None, brings: Strength
+) -> None:
+    assert strength(Place("1", "0", HOSTS, 0, gpus), facts, want) == brings
+
+
+def test_unequal_nodes() -> None:
+    assert nodes(Strength(3, 3), Strength(1, 1)) == (Node("a", (0, 1, 2)), Node("b", (0,)))
+
+
+def test_slots_are_chosen() -> None:
+    found = nodes(Strength(3, 3), Strength(2, 2), exclude="a:0", nproc_per_node=2)
+    assert found == (Node("a", (1, 2)), Node("b", (0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"nproc_per_node": 2}, "--nproc-per-node 2: Slurm gave the task on b 1 GPU "),
+        ({"include": "a"}, "srun has started madagent on b too"),
+        ({"exclude": "c"}, "c"),
+    ],
+)
+def test_what_cannot_be(chosen: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        nodes(Strength(3, 3), Strength(1, 1), **chosen)
+
+
+@pytest.mark.parametrize(
+    ("own", "grace", "cores", "left", "said"),
+    [
+        (Strength(8, 8), 15, 64, None, []),
+        (Strength(8, 8), 15, 1, 1e6, ["one CPU core of .* for 8 workers: srun --cpus-per-task"]),
+        (Strength(1, 1), 15, 8, 301, ["shows this task 1 of the step's 8 GPUs on a: without"]),
+        (Strength(8, 8), 60, 8, 42, ["--grace 60: at a scancel", "Slurm ends this job in 42 s"]),
+    ],
+)
+def test_what_will_hurt_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+    own: Strength, grace: float, cores: int, left: float | None, said: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    found = warnings(Place("1", "0", HOSTS, 0, 8), own, grace, cores, left)
+    assert len(found) == len(said)
+    assert all(re.search(text, line) for text, line in zip(said, found, strict=True))
+
+
+def test_only_the_first_task_complains(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = {**STEP, "SLURM_NODEID": "0"}
+    with pytest.raises(InputError, match="contradict"):
+        place_of(NOTHING, {**broken, "SLURM_PROCID": "0"})
+    with pytest.raises(SystemExit) as stop:
+        place_of(NOTHING, broken)
+    assert (stop.value.code, capsys.readouterr()) == (2, ("", ""))
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_who_names_the_hosts_does_not_mean_slurms(name: str) -> None:
+    assert place_of(NOTHING, STEP) is not None
+    assert place_of({**NOTHING, name: 0 if name == "node_rank" else "x"}, STEP) is None
+    assert place_of(NOTHING, {**STEP, "MADRUN_HOSTFILE": "hosts"}) is None

@@ -1,0 +1,115 @@
+"""The report on what failed first."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from madrun.output.failure_report import WorkerEnd, first_failure, ranks_in_words, report_failure
+from madrun.wire.messages import Exited
+
+
+def end(rank: int, status: int, at: float, ended: bool = False, **more: object) -> WorkerEnd:
+    exited = Exited(rank, 100 + rank, status, at, ended, **more)  # type: ignore[arg-type]
+    return WorkerEnd(f"node{rank // 2}", exited, at)
+
+
+@pytest.mark.parametrize(
+    ("ends", "rank"),
+    [
+        ([], None),
+        ([end(0, 0, 1.0)], None),
+        ([end(0, 0, 1.0), end(1, 3, 2.0)], 1),
+        ([end(0, 1, 2.0), end(1, 3, 1.5)], 1),
+        ([end(0, -15, 1.0, ended=True), end(1, 3, 2.0)], 1),
+        ([end(0, -15, 3.0, ended=True), end(1, -9, 2.0, ended=True)], 1),
+    ],
+)
+def test_first_failure(ends: list[WorkerEnd], rank: int | None) -> None:
+    first = first_failure(ends)
+    assert (first.exited.rank if first else None) == rank
+
+
+def test_nothing_to_report() -> None:
+    assert report_failure([end(0, 0, 1.0)], 0.0) == ""
+
+
+def test_the_whole_report() -> None:
+    now = time.monotonic()
+    ends = [
+        end(3, -9, now, device="GPU-7", tail=b"step 1\nout of memory\n", log="/log/rank0003.err"),
+        end(1, 1, now + 1),
+        end(0, -15, now + 2, ended=True),
+        end(2, -15, now + 2, ended=True),
+    ]
+    lines = report_failure(ends, now - 12.34).splitlines()
+    assert lines[0] == "madrun: rank 3 on node1 failed first: died of signal 9 (SIGKILL)"
+    assert lines[1].startswith("    pid 103, device GPU-7, at ")
+    assert lines[1].endswith(", 12.3 s after the start")
+    assert lines[2:] == [
+        "    its last lines:",
+        "      step 1",
+        "      out of memory",
+        "    all of its output: node1:/log/rank0003.err",
+        "madrun: failed after it: rank 1 on node0 (exited with status 1)",
+        "madrun: ended because of it: ranks 0,2",
+    ]
+
+
+def test_only_the_last_lines_are_shown() -> None:
+    tail = b"\n".join(b"line %d" % n for n in range(40))
+    report = report_failure([end(0, 1, 0.0, tail=tail)], 0.0)
+    assert "line 39" in report
+    assert "line 28" in report
+    assert "line 27" not in report
+
+
+def test_a_progress_bar_does_not_hide_the_traceback() -> None:
+    bar = b"".join(b"\r%d%%" % percent for percent in range(100))
+    tail = b"Traceback (most recent call last):\nValueError: nan\n" + bar
+    report = report_failure([end(0, 1, 0.0, tail=tail)], 0.0).splitlines()
+    assert report[3:] == [
+        "      Traceback (most recent call last):",
+        "      ValueError: nan",
+        "      99%",
+    ]
+
+
+def test_dos_line_ends_and_bytes_that_are_no_text() -> None:
+    report = report_failure([end(0, 1, 0.0, tail=b"\xff one\r\ntwo\r\n")], 0.0)
+    assert [line.strip() for line in report.splitlines()[3:]] == ["\ufffd one", "two"]
+
+
+def test_a_program_that_could_not_be_started() -> None:
+    report = report_failure([end(0, 126, 0.0, note="not started: Exec format error")], 0.0)
+    assert report.splitlines()[0].endswith("failed first: not started: Exec format error")
+    assert report.count("not started") == 1
+
+
+def test_the_cause_is_in_the_second_line() -> None:
+    lines = report_failure([end(0, -9, 0.0, cause="out of memory")], 0.0).splitlines()
+    assert lines[0].endswith("died of signal 9 (SIGKILL)")
+    assert lines[1] == "    cause: out of memory"
+    assert lines[2].startswith("    pid 100")
+
+
+def test_a_note_is_shown() -> None:
+    note = "/log/rank0000.out is incomplete: No space left on device"
+    assert f"    {note}" in report_failure([end(0, 1, 0.0, note=note)], 0.0).splitlines()
+
+
+def test_a_thousand_failures_are_one_line() -> None:
+    report = report_failure([end(rank, 1, float(rank)) for rank in range(1000)], 0.0)
+    assert "rank 8 on node4" in report
+    assert "rank 9 on" not in report
+    assert report.endswith(" and 991 more")
+
+
+@pytest.mark.parametrize(
+    ("ranks", "text"),
+    [([0], "rank 0"), ([1, 0], "ranks 0-1"), ([0, 2, 4, 5, 6], "ranks 0,2,4-6"),
+     (list(range(1024)), "ranks 0-1023")],
+)  # fmt: skip
+def test_ranks_in_words(ranks: list[int], text: str) -> None:
+    assert ranks_in_words(ranks) == text

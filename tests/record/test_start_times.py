@@ -1,0 +1,73 @@
+"""The report on the start: from events to seconds per host, the slowest one first."""
+
+from __future__ import annotations
+
+from madrun.record.event import Happened
+from madrun.record.start_times import HostStart, Startup, host_starts, table
+
+
+def step(host: str, name: str, at: float, **facts: object) -> Happened:
+    """An event of a host."""
+    return Happened(name, at, {"host": host, **facts})
+
+
+def way(host: str, began: float, check_in: float) -> list[Happened]:
+    """One host's way to its check-in."""
+    steps = ("connecting", "connected", "logged_in", "asked")
+    return [
+        *[step(host, "step", began + 0.1 * n, step=name) for n, name in enumerate(steps)],
+        step(host, "agent_key", began + 0.8),
+        step(host, "hello", began + 0.9, age=0.25),
+        step(host, "check_in", check_in),
+    ]
+
+
+def launch() -> list[Happened]:
+    """Two hosts start; b is late."""
+    return [
+        Happened("begin", 10.0, {}),
+        Happened("phase", 10.0, {"phase": "connecting"}),
+        *way("a", 10.0, 11.0),
+        *way("b", 11.5, 12.5),
+        Happened("phase", 12.5, {"phase": "starting"}),
+        step("a", "started", 12.6),
+        step("b", "started", 12.7),
+        Happened("phase", 12.7, {"phase": "running"}),
+    ]
+
+
+def test_a_launch_in_seconds() -> None:
+    told: list[Happened] = []
+    shown: list[str] = []
+    startup = Startup(["a", "b"], told.append, shown.append)
+    for each in launch():
+        startup.take(each)
+    assert [each.name for each in told] == ["startup"]
+    facts = told[0].facts
+    assert (facts["seconds"], facts["slowest"]) == (2.7, "b")
+    assert facts["hosts"][1] == {
+        "host": "a", "ready": 1.0, "connect": 0.1, "log in": 0.1, "agent": 0.5,
+        "check in": 0.2, "start": 0.1, "import": 0.25,
+    }  # fmt: skip
+    assert shown[0].startswith("madrun: all workers run after 2.70 s; the slowest host was b")
+
+
+def test_the_first_output_of_every_host_is_told_of_once() -> None:
+    shown: list[str] = []
+    startup = Startup(["a", "b"], show=shown.append)
+    outputs = [step("b", "first_output", 13.0), step("a", "first_output", 14.0)]
+    for each in [*launch(), *outputs, step("a", "exited", 15.0)]:
+        startup.take(each)
+    assert shown[1:] == ["madrun: every host has written something, a last: 4.00 s"]
+
+
+def test_a_host_that_has_not_come_far_has_few_parts() -> None:
+    rows = host_starts({"a": {"connecting": 1.0, "connected": 1.5}}, {}, 1.0)
+    assert rows == [HostStart("a", 0.0, {"connect": 0.5})]
+
+
+def test_many_hosts_are_not_all_shown() -> None:
+    rows = [HostStart(f"n{number}", 1.0, {"start": 0.1}) for number in range(100)]
+    lines = table(rows, 2.0).splitlines()
+    assert len(lines) == 15
+    assert lines[-1] == "    and 88 quicker hosts"

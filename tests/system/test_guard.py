@@ -1,0 +1,177 @@
+"""The guard, as the parent of real cores."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from programs import PATIENCE, line, program, status_of, wait_gone, wait_stopped, words
+
+HEAD = """
+import os, signal, subprocess, sys, time
+from madrun.system import guard
+from madrun.system import kernel
+
+def say(*words):
+    os.write(1, (" ".join(str(word) for word in words) + chr(10)).encode())
+"""
+TAIL = """
+sys.exit(guard.run_guarded(core, "madtest"))
+"""
+
+
+def guarded(core: str, before: str = "") -> str:
+    """A program whose core has this body."""
+    body = "".join(f"    {each}\n" for each in core.splitlines())
+    return f"{HEAD}{before}\ndef core(guard_fd):\n{body}{TAIL}"
+
+
+@pytest.mark.parametrize(
+    ("core", "status"),
+    [
+        ("return 0", 0),
+        ("return 7", 7),
+        ("sys.exit(3)", 3),
+        ("sys.exit()", 0),
+        ("os._exit(9)", 9),
+        ("raise RuntimeError('a bug')", 125),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 125),
+        ("os.kill(os.getpid(), signal.SIGRTMIN + 6)", 125),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 143),
+        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", 125),
+    ],
+)
+def test_the_status_of_the_core_is_passed_on(core: str, status: int) -> None:
+    assert status_of(guarded(core)) == status
+
+
+def test_what_the_core_wrote_is_flushed() -> None:
+    with program(guarded("print('last words', end='')\nreturn 0")) as process:
+        assert process.communicate(timeout=PATIENCE)[0] == b"last words"
+
+
+FAMILY = """
+script = "import os, time; os.write(1, b'%d ' % os.getpid()); time.sleep(600)"
+plain = [sys.executable, "-c", script]
+subprocess.Popen(plain)
+subprocess.Popen(plain, start_new_session=True)
+subprocess.Popen([sys.executable, "-c", f"import os, subprocess, sys\\n"
+                  f"subprocess.Popen({plain!r}, start_new_session=True, env={{}})\\nos._exit(0)"])
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("ending", ["return 4", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_nothing_the_core_started_outlives_it(ending: str) -> None:
+    with program(guarded(FAMILY + ending)) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        said = b""
+        while said.count(b" ") < 3:
+            said += os.read(process.stdout.fileno(), 100)
+        process.stdin.write(b"now\n")
+        process.stdin.flush()
+        assert process.wait(PATIENCE) == (4 if "return" in ending else 125)
+        for pid in said.split():
+            wait_gone(int(pid))
+
+
+def test_a_killed_core_is_told_of() -> None:
+    core = "os.kill(os.getpid(), signal.SIGKILL)"
+    with program(guarded(core), stderr=-1) as process:
+        _out, said = process.communicate(timeout=PATIENCE)
+    assert b"died of signal 9 (SIGKILL); everything it had started" in said
+
+
+def test_the_core_sees_that_its_guard_is_gone() -> None:
+    core = """
+import select
+assert not select.select([guard_fd], [], [], 0)[0]
+say(os.getppid(), os.getpid())
+select.select([guard_fd], [], [])
+say("gone", os.read(guard_fd, 1) == b"")
+"""
+    with program(guarded(core)) as process:
+        guard, core_pid = words(process)
+        assert guard == process.pid
+        os.kill(guard, signal.SIGKILL)
+        assert line(process) == "gone True"
+        wait_gone(core_pid)
+
+
+def test_a_stopped_core_goes_on_when_its_guard_is_killed() -> None:
+    """Stopped for good and without a guard, nobody would ever end what it had started."""
+    core = """
+import select
+say(os.getpid())
+select.select([guard_fd], [], [])
+say("gone")
+return 0
+"""
+    with program(guarded(core)) as process:
+        pid = int(line(process))
+        os.kill(pid, signal.SIGSTOP)
+        wait_stopped(pid)
+        process.kill()
+        assert line(process) == "gone"
+        wait_gone(pid)
+
+
+def test_no_child_of_the_core_keeps_the_guards_pipe() -> None:
+    core = """
+subprocess.run(["sh", "-c", "cd /proc/self/fd; for fd in [3-9] [1-9]?; do readlink $fd; done"])
+return 0
+"""
+    with program(guarded(core)) as process:
+        assert "pipe:" not in process.communicate(timeout=PATIENCE)[0].decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_signals_reach_the_core(number: signal.Signals) -> None:
+    core = f"""
+signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])
+say(os.getpid())
+return signal.sigwait([{int(number)}]) + 50
+"""
+    with program(guarded(core)) as process:
+        line(process)
+        os.kill(process.pid, number)
+        assert process.wait(PATIENCE) == number + 50
+
+
+def test_the_core_has_the_signal_mask_it_would_have_without() -> None:
+    core = "say(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))\nreturn 0"
+    with program(guarded(core)) as process:
+        assert line(process) == "[]"
+
+
+def test_a_core_that_stays_stopped_is_killed() -> None:
+    core = "say(os.getpid())\ntime.sleep(600)"
+    with program(guarded(core, "guard._STOPPED_LIMIT = 0.3")) as process:
+        os.kill(words(process)[0], signal.SIGSTOP)
+        assert process.wait(PATIENCE) == 125
+
+
+def test_a_core_that_goes_on_in_time_lives() -> None:
+    core = "say(os.getpid())\nsys.stdin.readline()\nreturn 6"
+    with program(guarded(core, "guard._STOPPED_LIMIT = 60.0")) as process:
+        (pid,) = words(process)
+        os.kill(pid, signal.SIGSTOP)
+        wait_stopped(pid)
+        os.kill(pid, signal.SIGCONT)
+        assert process.communicate(b"go\n", timeout=PATIENCE)
+        assert process.returncode == 6
+
+
+def test_a_bystander_of_the_same_command_line_is_left_alone() -> None:
+    words_of_it = "import sys; sys.stdin.readline(); sys.exit(5)"
+    core = f"""
+subprocess.Popen([sys.executable, "-c", {words_of_it!r}])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with program(words_of_it) as bystander:
+        assert status_of(guarded(core)) == 125
+        bystander.communicate(b"go\n", timeout=PATIENCE)
+        assert bystander.returncode == 5
