@@ -15,15 +15,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from madrun.agent.master_port import MasterPort
-from madrun.agent.ordered_end import Drain
+from madrun.agent.ordered_end import OrderedEnd
 from madrun.agent.planned_files import PlannedFiles
 from madrun.agent.readiness import Ready, make_ready
-from madrun.agent.startup_sequence import Outcome, Stages, as_failure
+from madrun.agent.startup_sequence import EndEffect, StartupSequence, as_failure
 from madrun.agent.tree import Ending, load_psutil, reaped
 from madrun.agent.worker import Worker
-from madrun.agent.worker_set import Crew
+from madrun.agent.worker_set import WorkerSet
 from madrun.launchers.plan import WORKER, ProcessPlan
-from madrun.launchers.registry import planner, port_wishes
+from madrun.launchers.registry import planner, port_requests
 from madrun.system.errors import MadrunError
 from madrun.system.exits import FAILED
 from madrun.system.kernel import become_subreaper
@@ -43,7 +43,7 @@ from madrun.wire.messages import (
     Interrupted,
     MasterTried,
     Message,
-    OutputTaken,
+    OutputCredit,
     Serving,
     Signal,
     Started,
@@ -60,7 +60,7 @@ _TRY_LIMIT = 5.0
 _QUIET = 0.5  # seconds after the start: then nobody waits for us, and short jobs are over
 
 
-class Phase(enum.Enum):
+class AgentState(enum.Enum):
     """Where the agent stands; it only ever moves downwards."""
 
     WAITING = "waiting for the job spec"
@@ -85,17 +85,17 @@ class Agent:
         self._loop, self._node_rank = loop, node_rank
         self._send, self._on_gone = send, on_gone
         self._environ = environ
-        self._phase = Phase.WAITING
+        self._state = AgentState.WAITING
         self._spec: JobSpec | None = None
         self._ready: Ready | None = None
         self._master: MasterPort | None = None
         self._ports: Ports | None = None
         self._files: PlannedFiles | None = None
-        self._stages: Stages | None = None
+        self._startup: StartupSequence | None = None
         self._started = False
-        self._crew = Crew(loop, send)
+        self._worker_set = WorkerSet(loop, send)
         self._ending = Ending(loop, self._ended)
-        self._drain = Drain(loop, self._ending, self._crew.workers, send)
+        self._ordered_end = OrderedEnd(loop, self._ending, self._worker_set.workers, send)
         self._left: tuple[str, ...] = ()
         self._alone = False
         loop.on_signal(signal.SIGCHLD, lambda _number: self.reap())
@@ -103,22 +103,22 @@ class Agent:
     def receive(self, message: Message) -> None:
         """Do what the runner says; what does not fit the phase is left undone."""
         match message:
-            case Begin(spec) if self._phase is Phase.WAITING:
+            case Begin(spec) if self._state is AgentState.WAITING:
                 self._begin(spec)
-            case TryMaster(addresses, port) if self._phase is Phase.READY:
+            case TryMaster(addresses, port) if self._state is AgentState.READY:
                 self._try_master(addresses, port)
-            case Go() if self._phase is Phase.READY:
+            case Go() if self._state is AgentState.READY:
                 self._go(message)
             case End(grace, _, upto):
                 self.end(grace, upto)
             case Signal(number):
                 self.signal_workers(number)
             case Input(rank, data):
-                self._crew.inputs.put(rank, data)
-            case OutputTaken(size):
-                self._crew.outflow.taken(size)
+                self._worker_set.inputs.put(rank, data)
+            case OutputCredit(size):
+                self._worker_set.outflow.taken(size)
                 self._finish_when_flushed()
-            case Bye() if self._phase is Phase.FINISHED:
+            case Bye() if self._state is AgentState.FINISHED:
                 self._on_gone()
             case _:
                 return
@@ -129,13 +129,13 @@ class Agent:
 
     def interrupt(self, number: int) -> None:
         """A signal told this agent to stop: end here, and tell the runner to end everywhere."""
-        if self._phase is not Phase.FINISHED:
+        if self._state is not AgentState.FINISHED:
             self._send(Interrupted(number))
         self.end(self._grace)
 
     def abandon(self) -> None:
         """The runner is gone: end the workers, wait for nobody."""
-        if self._phase is Phase.FINISHED:
+        if self._state is AgentState.FINISHED:
             self._on_gone()
             return
         self._alone = True
@@ -146,32 +146,32 @@ class Agent:
 
         Those whose stop order is above ``upto`` are left alone until they are named too.
         """
-        if self._phase is Phase.FINISHED:
+        if self._state is AgentState.FINISHED:
             return
-        self._phase = Phase.ENDING
-        if self._stages is not None:
-            self._stages.close()
+        self._state = AgentState.ENDING
+        if self._startup is not None:
+            self._startup.close()
         self._let_go_of_ports()
-        self._drain.end(grace, upto)
+        self._ordered_end.end(grace, upto)
 
     def signal_workers(self, number: int) -> None:
         """Send a signal to each worker; nothing ends because of it."""
-        self._crew.signal(number)
+        self._worker_set.signal(number)
 
     def reap(self) -> None:
         """Take note of every child that has ended, workers and adopted orphans alike."""
-        workers = self._crew.workers
+        workers = self._worker_set.workers
         gone = [(workers[pid], status) for pid, status in reaped() if pid in workers]
-        at, ended = time.monotonic(), self._phase is Phase.ENDING
+        at, ended = time.monotonic(), self._state is AgentState.ENDING
         for worker, status in gone:
-            self._crew.inputs.close(worker.plan.rank)
+            self._worker_set.inputs.close(worker.plan.rank)
             exited = self._judged(worker.exited(status, at, ended), worker.plan)
-            self._send(self._crew.explained(exited))
+            self._send(self._worker_set.explained(exited))
             if not ended:
                 self._what_now(worker, exited.status, at)
-        if self._phase is Phase.ENDING:
+        if self._state is AgentState.ENDING:
             self._ending.check()
-            self._drain.check()
+            self._ordered_end.check()
 
     def _judged(self, exited: Exited, process: ProcessPlan) -> Exited:
         """A status of 0 that is no success is made a failure."""
@@ -181,15 +181,15 @@ class Agent:
             return exited
         from madrun.agent.diagnosis.orphaned_workers import success_or_not
 
-        return success_or_not(exited, self._crew.workers)
+        return success_or_not(exited, self._worker_set.workers)
 
     def _what_now(self, worker: Worker, status: int, at: float) -> None:
         """A worker has ended by itself."""
-        assert self._stages is not None
-        match self._stages.ended(worker.plan, status):
-            case Outcome.FAILED | Outcome.DONE:
+        assert self._startup is not None
+        match self._startup.ended(worker.plan, status):
+            case EndEffect.FAILED | EndEffect.DONE:
                 self.end(self._grace)
-            case Outcome.CONCLUDED:
+            case EndEffect.CONCLUDED:
                 self._send(Concluded(worker.plan.rank, at))
 
     @property
@@ -206,14 +206,14 @@ class Agent:
         except MadrunError as error:
             self._send(CheckIn(problem=str(error), status=error.exit_status))
             return
-        self._phase = Phase.READY
+        self._state = AgentState.READY
         facts = self._ready.facts
         port = self._master.port if self._master else 0
         note, ports = self._ready.note, self._ports.numbers if self._ports else ()
         self._send(CheckIn("", 0, facts.vendor, facts.devices, port, note, ports))
 
     def _hold_ports(self, spec: JobSpec) -> None:
-        wishes = port_wishes(spec, self._node_rank)
+        wishes = port_requests(spec, self._node_rank)
         if wishes:
             from madrun.agent.ports import Ports
 
@@ -238,7 +238,7 @@ class Agent:
         assert self._spec is not None
         assert self._ready is not None
         self._let_go_of_ports()
-        self._phase = Phase.RUNNING
+        self._state = AgentState.RUNNING
         facts, make_plan = self._ready.facts, planner(self._spec.launcher)
         try:
             if go.addresses:
@@ -256,25 +256,25 @@ class Agent:
             self._could_not_start(plan.processes[0].rank, error)
             return
         plan = self._files.filled(plan)
-        self._crew.prepare(self._spec, self._ready, self._environ)
-        self._stages = Stages(self._loop, plan, self._spec.ready_timeout, self)
-        self._stages.begin()
-        if self._phase is not Phase.RUNNING:  # one could not be started
+        self._worker_set.prepare(self._spec, self._ready, self._environ)
+        self._startup = StartupSequence(self._loop, plan, self._spec.ready_timeout, self)
+        self._startup.begin()
+        if self._state is not AgentState.RUNNING:  # one could not be started
             return
-        pids = {worker.plan.rank: pid for pid, worker in self._crew.workers.items()}
+        pids = {worker.plan.rank: pid for pid, worker in self._worker_set.workers.items()}
         self._send(Started(tuple(pids.get(each.rank, 0) for each in plan.processes)))
         self._started = True
         self._loop.call_later(_QUIET, load_psutil)
-        if self._crew.diagnosis is not None:
-            self._crew.diagnosis.begin()
-            self._loop.call_later(_QUIET, self._crew.diagnosis.preload)
+        if self._worker_set.diagnosis is not None:
+            self._worker_set.diagnosis.begin()
+            self._loop.call_later(_QUIET, self._worker_set.diagnosis.preload)
 
-    # ---- Listener of the stages
+    # ---- Listener of the startup sequence
 
     def start(self, process: ProcessPlan) -> bool:
         """See madrun.agent.startup_sequence.Listener."""
         try:
-            worker = self._crew.start(process)
+            worker = self._worker_set.start(process)
         except (OSError, ValueError, MadrunError) as error:
             self._could_not_start(process.rank, error)
             return False
@@ -288,7 +288,7 @@ class Agent:
 
     def is_late(self, process: ProcessPlan, reason: str) -> None:
         """See madrun.agent.startup_sequence.Listener."""
-        at, worker = time.monotonic(), self._crew.of_rank(process.rank)
+        at, worker = time.monotonic(), self._worker_set.of_rank(process.rank)
         nothing = Exited(process.rank, 0, FAILED, at, ended=False)
         exited = worker.last_words(FAILED, at) if worker else nothing
         self._send(exited._replace(note=reason))
@@ -303,24 +303,28 @@ class Agent:
     def _ended(self, left: tuple[str, ...]) -> None:
         """Nothing runs here any more; what the workers wrote may still be under way."""
         self._left = left
-        self._crew.close()
+        self._worker_set.close()
         if self._files is not None:
             self._files.remove()
         if self._alone:
-            self._phase = Phase.FINISHED
+            self._state = AgentState.FINISHED
             self._on_gone()
             return
         self._loop.call_later(_FLUSH_LIMIT, self._finish)
         self._finish_when_flushed()
 
     def _finish_when_flushed(self) -> None:
-        if self._phase is Phase.ENDING and self._ending.over and self._crew.outflow.empty:
+        if (
+            self._state is AgentState.ENDING
+            and self._ending.over
+            and self._worker_set.outflow.empty
+        ):
             self._finish()
 
     def _finish(self) -> None:
-        if self._phase is Phase.FINISHED:
+        if self._state is AgentState.FINISHED:
             return
-        self._phase = Phase.FINISHED
-        self._crew.outflow.abandon()
+        self._state = AgentState.FINISHED
+        self._worker_set.outflow.abandon()
         self._send(Finished(self._left))
         self._loop.call_later(_BYE_LIMIT, self._on_gone)

@@ -15,13 +15,13 @@ import click
 import madrun
 from madrun.agent.devices import own_facts
 from madrun.agent.standalone import slurm_step
-from madrun.agent.standalone.standalone_job import Solo
+from madrun.agent.standalone.standalone_job import StandaloneJob
 from madrun.hosts import world_info
 from madrun.hosts.core_list import parse_core_list
 from madrun.hosts.resources import Selection, resolve
 from madrun.hosts.world import World
 from madrun.launchers.names import canonical
-from madrun.launchers.process_table import members
+from madrun.launchers.process_table import process_table
 from madrun.options.job_options import (
     CONTEXT,
     MASTER,
@@ -74,7 +74,7 @@ def run_command(argv: Sequence[str], guard_fd: int) -> int:
         if place is not None:
             return slurm_step.run(values, place, spec_of, guard_fd, *shown)
         spec, node_rank = job_of(values)
-        return Solo(spec, node_rank, guard_fd, *shown).run()
+        return StandaloneJob(spec, node_rank, guard_fd, *shown).run()
     except click.ClickException as error:
         return show_usage_error("madagent", error)
     except MadrunError as error:
@@ -121,7 +121,7 @@ def spec_of(values: dict[str, Any], world: World, job_id: str) -> JobSpec:
         python=sys.executable,
         **values,
     )
-    who = members(spec)
+    who = process_table(spec)
     shown_ranks(spec.output, who.size, who.noun)
     return replace(spec, stdin=stdin_of(spec.stdin, who.size, who.noun))
 

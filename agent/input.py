@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 from madrun.system.loop import Loop
-from madrun.wire.messages import InputTaken, Message
+from madrun.wire.messages import InputCredit, Message
 
 
 class _Pipe:
@@ -51,7 +51,7 @@ class Inputs:
         if pipe.watched:
             self._loop.unwatch(pipe.fd)
         os.close(pipe.fd)
-        self._send(InputTaken(rank, 0))
+        self._send(InputCredit(rank, 0))
 
     def _write(self, rank: int) -> None:
         pipe = self._pipes[rank]
@@ -64,7 +64,7 @@ class Inputs:
             return
         del pipe.waiting[:written]
         if written:
-            self._send(InputTaken(rank, written))
+            self._send(InputCredit(rank, written))
         if pipe.at_end and not pipe.waiting:
             self.close(rank)
             return

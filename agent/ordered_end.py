@@ -14,7 +14,7 @@ from madrun.system.loop import Loop, Timer
 from madrun.wire.messages import LAST, Drained, Message
 
 
-class Drain:
+class OrderedEnd:
     """The order in which the workers of one node are told to end."""
 
     def __init__(

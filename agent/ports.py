@@ -12,7 +12,7 @@ import socket
 from collections.abc import Sequence
 
 from madrun.agent.master_port import bound, random_port
-from madrun.launchers.plan import Peer, PortWish
+from madrun.launchers.plan import Peer, PortRequest
 from madrun.system.errors import ClusterError
 from madrun.wire.messages import Go
 
@@ -42,7 +42,7 @@ def _resolved(name: str) -> str:
 class Ports:
     """Holds a port for each wish; raises ClusterError where a given one cannot be had."""
 
-    def __init__(self, wishes: Sequence[PortWish]) -> None:
+    def __init__(self, wishes: Sequence[PortRequest]) -> None:
         self._claims: list[socket.socket] = []
         self._listeners: list[socket.socket] = []
         self.numbers = tuple(self._hold(wish) for wish in wishes)
@@ -60,7 +60,7 @@ class Ports:
             claim.close()
         self._claims.clear()
 
-    def _hold(self, wish: PortWish) -> int:
+    def _hold(self, wish: PortRequest) -> int:
         try:
             return self._take(wish.number)
         except OSError as error:

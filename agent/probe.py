@@ -143,7 +143,7 @@ def problem_of(answer: bytes, expect: str) -> str:
     return "" if expect.encode() in body else f"{said}, without {expect!r}"
 
 
-class Asking:
+class ReadinessProbe:
     """Asks some probes, one after the other, each again and again until it answers.
 
     ``on_answer()`` is called once, when the last one has answered; ``trouble`` says what is

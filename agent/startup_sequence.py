@@ -34,12 +34,12 @@ Ask = Callable[[Loop, Sequence[Probe], Callable[[], None]], Question]
 
 
 def _ask(loop: Loop, probes: Sequence[Probe], on_answer: Callable[[], None]) -> Question:
-    from madrun.agent.probe import Asking  # only where there is something to ask
+    from madrun.agent.probe import ReadinessProbe  # only where there is something to ask
 
-    return Asking(loop, probes, on_answer)
+    return ReadinessProbe(loop, probes, on_answer)
 
 
-class Outcome(enum.Enum):
+class EndEffect(enum.Enum):
     """What the end of a process means for the job."""
 
     GOES_ON = "the others go on"
@@ -49,7 +49,7 @@ class Outcome(enum.Enum):
 
 
 class Listener(Protocol):
-    """Whom the stages tell."""
+    """Whom the startup sequence tells."""
 
     def start(self, process: ProcessPlan) -> bool:
         """Start this process now; False where that did not work: then there is no next one."""
@@ -61,7 +61,7 @@ class Listener(Protocol):
         """The deadline has passed, and this process is not ready or could not even start."""
 
 
-class Stages:
+class StartupSequence:
     """The processes of one node plan on their way: waiting, started, ready, ended.
 
     ``limit`` is how long the node may take to be ready, in seconds.
@@ -106,16 +106,16 @@ class Stages:
         if self._deadline is not None:
             self._deadline.cancel()
 
-    def ended(self, process: ProcessPlan, status: int) -> Outcome:
+    def ended(self, process: ProcessPlan, status: int) -> EndEffect:
         """A process has ended, and nobody had told it to."""
         self._running.discard(process.rank)
         if status != 0 or process.kind == SERVER:
-            return Outcome.FAILED
+            return EndEffect.FAILED
         if process.kind == CLIENT:
-            return Outcome.CONCLUDED
+            return EndEffect.CONCLUDED
         if process.kind == GATE:
             self._now_ready(process)
-        return Outcome.GOES_ON if self._running or self._waiting else Outcome.DONE
+        return EndEffect.GOES_ON if self._running or self._waiting else EndEffect.DONE
 
     def _go_on(self) -> None:
         """Start whatever may be started now, in the order of the plan."""

@@ -12,14 +12,14 @@ from madrun.agent.output import Outflow, Pauses, Stream
 from madrun.agent.readiness import Ready, worker_environment
 from madrun.agent.worker import Worker
 from madrun.launchers.plan import WORKER, ProcessPlan
-from madrun.launchers.process_table import members
+from madrun.launchers.process_table import process_table
 from madrun.output.stdin import input_ranks
 from madrun.system.loop import Loop
 from madrun.wire.jobspec import JobSpec, shown_ranks
 from madrun.wire.messages import Exited, Message
 
 
-class Crew:
+class WorkerSet:
     """Workers by process id, and the ways to and from them."""
 
     def __init__(self, loop: Loop, send: Callable[[Message], None]) -> None:
@@ -37,7 +37,7 @@ class Crew:
     def prepare(self, spec: JobSpec, ready: Ready, environ: Mapping[str, str]) -> None:
         """Everybody is able: workers may be started from now on."""
         self._spec, self._ready = spec, ready
-        count = members(spec).size
+        count = process_table(spec).size
         self._shown = shown_ranks(spec.output, count)
         self._reading = input_ranks(spec.stdin, count)
         self.diagnosis = Diagnosis(spec.workdir, ready.log_dir, environ)

@@ -22,9 +22,9 @@ def visible_devices() -> int:
 
 def run_by_hand(spec: JobSpec, node_rank: int, guard_fd: int, prefix: bool, fold: bool) -> int:
     """One node of a job whose other nodes are not our business; returns the exit status."""
-    from madrun.agent.standalone.standalone_job import Solo
+    from madrun.agent.standalone.standalone_job import StandaloneJob
 
-    return Solo(spec, node_rank, guard_fd, prefix, fold).run()
+    return StandaloneJob(spec, node_rank, guard_fd, prefix, fold).run()
 
 
 class LocalLink:

@@ -20,7 +20,7 @@ def login_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return kept | {name: value for name, value in environ.items() if name.startswith("LC_")}
 
 
-class OwnAgent:
+class LocalAgent:
     """An agent on this machine as a child process; ``run`` blocks until it has ended."""
 
     def __init__(self, launch: Launch, node_rank: int, listener: Listener) -> None:

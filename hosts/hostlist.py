@@ -42,7 +42,7 @@ def expand(text: str) -> tuple[str, ...]:
     choices: list[list[str]] = []
     total = 1
     for group in groups:
-        choices.append(_members(group))
+        choices.append(_processes(group))
         total *= len(choices[-1])
         if total > MAX_HOSTS:
             raise InputError(f"the range stands for more than {MAX_HOSTS} hosts")
@@ -115,8 +115,8 @@ def _refuse_brackets(text: str) -> None:
         raise InputError("the brackets do not match; ranges read like node[01-16,20]")
 
 
-def _members(group: str) -> list[str]:
-    members: list[str] = []
+def _processes(group: str) -> list[str]:
+    process_table: list[str] = []
     for item in group.split(","):
         found = _NUMBERS.fullmatch(item)
         if found is None:
@@ -126,10 +126,10 @@ def _members(group: str) -> list[str]:
             raise InputError(f"the range {item} runs backwards")
         if high.startswith("0") and len(high) != len(low):
             raise InputError(f"the ends of the range {item} are padded differently")
-        if len(members) + int(high) - int(low) >= MAX_HOSTS:
+        if len(process_table) + int(high) - int(low) >= MAX_HOSTS:
             raise InputError(f"the range stands for more than {MAX_HOSTS} hosts")
-        members += [str(n).zfill(len(low)) for n in range(int(low), int(high) + 1)]
-    return members
+        process_table += [str(n).zfill(len(low)) for n in range(int(low), int(high) + 1)]
+    return process_table
 
 
 def _joined(fixed: Sequence[str], numbers: Sequence[str]) -> str:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from madrun.job.state_machine import Life
-from madrun.job.states import Phase, Problem
-from madrun.record.event import Happened, Listener
+from madrun.job.state_machine import StateMachine
+from madrun.job.states import JobState, Problem
+from madrun.record.event import Event, Listener
 from madrun.wire.messages import (
     CheckIn,
     Concluded,
@@ -33,48 +33,48 @@ from madrun.wire.messages import (
 _TAIL_LINES = 12
 
 
-class Story:
+class EventLog:
     """Told by the job as it goes; every call comes from the job's loop."""
 
-    def __init__(self, life: Life, listeners: Sequence[Listener] = ()) -> None:
-        self._life, self._listeners = life, listeners
-        self._phase: Phase | None = None
+    def __init__(self, machine: StateMachine, listeners: Sequence[Listener] = ()) -> None:
+        self._machine, self._listeners = machine, listeners
+        self._state: JobState | None = None
         self._problems = self._losses = 0
         self._heard: set[int] = set()
 
     def begin(self, backend: str) -> None:
         """The job exists; the process that the user started is the guard, our parent."""
-        world = self._life.spec.world
+        world = self._machine.spec.world
         self.note(
             "begin",
             time.monotonic(),
-            job_id=self._life.spec.job_id,
-            madrun=self._life.version,
+            job_id=self._machine.spec.job_id,
+            madrun=self._machine.version,
             backend=backend,
             runner_host=os.uname().nodename,
             pids={"guard": os.getppid(), "core": os.getpid()},
             hosts=list(world.hosts),
-            workers=self._life.members.size,
+            workers=self._machine.process_table.size,
         )
 
     def end(self, status: int, kind: str, report: str) -> None:
         """The job is over, for this reason."""
-        facts = {"job_id": self._life.spec.job_id, "exit_status": status, "kind": kind}
-        self.note("end", time.monotonic(), **facts, report=report)
+        fields = {"job_id": self._machine.spec.job_id, "exit_status": status, "kind": kind}
+        self.note("end", time.monotonic(), **fields, report=report)
 
     def not_shown(self, lines: int) -> None:
         """What the console did not take at the very end."""
         if lines:
             self.note("dropped", time.monotonic(), rank=None, lines=lines)
 
-    def note(self, name: str, at: float, /, **facts: object) -> None:
+    def note(self, name: str, at: float, /, **fields: object) -> None:
         """Something happened."""
         for listener in self._listeners:
-            listener(Happened(name, at, facts))
+            listener(Event(name, at, fields))
 
-    def of_host(self, name: str, node_rank: int, at: float, /, **facts: object) -> None:
+    def of_host(self, name: str, node_rank: int, at: float, /, **fields: object) -> None:
         """Something happened on a host, or on the way to it."""
-        self.note(name, at, host=self._life.host(node_rank), node_rank=node_rank, **facts)
+        self.note(name, at, host=self._machine.host(node_rank), node_rank=node_rank, **fields)
 
     def output(self, node_rank: int, rank: int) -> None:
         """A worker wrote something; the first time of each host is an event."""
@@ -86,9 +86,9 @@ class Story:
         """An agent's message; ``at`` is its own time stamp on our clock, where it has one."""
         match message:
             case Exited():
-                self.of_host("exited", node_rank, now, **_exit_facts(message, at, now))
+                self.of_host("exited", node_rank, now, **_exit_fields(message, at, now))
             case Started(pids):
-                first = self._life.members.first(node_rank)
+                first = self._machine.process_table.first(node_rank)
                 ranks = {str(first + index): pid for index, pid in enumerate(pids) if pid}
                 self.of_host("started", node_rank, now, workers=ranks)
             case StartedLater(rank, pid):
@@ -100,25 +100,25 @@ class Story:
             case Dropped(rank, lines):
                 self.of_host("dropped", node_rank, now, rank=rank, lines=lines)
             case Interrupted(number):
-                facts = {"number": number, "name": _signal_name(number)}
-                self.of_host("interrupted", node_rank, now, **facts)
+                fields = {"number": number, "name": _signal_name(number)}
+                self.of_host("interrupted", node_rank, now, **fields)
             case Finished(left):
                 self.of_host("finished", node_rank, now, left=list(left))
             case Hello() | CheckIn() | MasterTried():
-                name, facts = _greeting(message)
-                self.of_host(name, node_rank, now, **facts)
+                name, fields = _greeting(message)
+                self.of_host(name, node_rank, now, **fields)
 
     def follow(self, now: float) -> None:
         """Look what the last step has changed: the phase, hosts that cannot or are lost."""
-        life = self._life
-        for problem in life.problems[self._problems :]:
+        machine = self._machine
+        for problem in machine.problems[self._problems :]:
             self._trouble("problem", problem)
-        for loss in life.losses[self._losses :]:
+        for loss in machine.losses[self._losses :]:
             self._trouble("lost", loss)
-        self._problems, self._losses = len(life.problems), len(life.losses)
-        if life.phase is not self._phase:
-            self._phase = life.phase
-            self.note("phase", now, phase=life.phase.name.lower())
+        self._problems, self._losses = len(machine.problems), len(machine.losses)
+        if machine.state is not self._state:
+            self._state = machine.state
+            self.note("state", now, state=machine.state.name.lower())
 
     def signal(self, number: int, now: float, passed_on: bool = False) -> None:
         """A signal reached the runner: to end the job, or to be passed on to the workers."""
@@ -126,8 +126,8 @@ class Story:
         self.note("signal", now, number=number, name=name, passed_on=passed_on)
 
     def _trouble(self, name: str, problem: Problem) -> None:
-        facts = {"reason": problem.reason, "status": problem.status}
-        self.of_host(name, problem.node_rank, problem.at, **facts)
+        fields = {"reason": problem.reason, "status": problem.status}
+        self.of_host(name, problem.node_rank, problem.at, **fields)
 
 
 def _greeting(message: Hello | CheckIn | MasterTried) -> tuple[str, dict[str, Any]]:
@@ -141,8 +141,8 @@ def _greeting(message: Hello | CheckIn | MasterTried) -> tuple[str, dict[str, An
             return "master_tried", message._asdict()
 
 
-def _exit_facts(exited: Exited, at: float, now: float) -> dict[str, Any]:
-    facts: dict[str, Any] = {
+def _exit_fields(exited: Exited, at: float, now: float) -> dict[str, Any]:
+    fields: dict[str, Any] = {
         "rank": exited.rank,
         "pid": exited.pid,
         "status": exited.status,
@@ -154,11 +154,11 @@ def _exit_facts(exited: Exited, at: float, now: float) -> dict[str, Any]:
         "cause": exited.cause,
     }
     if exited.status < 0:
-        facts["signal"] = _signal_name(-exited.status)
+        fields["signal"] = _signal_name(-exited.status)
     if exited.status and not exited.ended:
         tail = exited.tail.decode(errors="replace").rstrip().split("\n")[-_TAIL_LINES:]
-        facts["tail"] = "\n".join(tail)
-    return facts
+        fields["tail"] = "\n".join(tail)
+    return fields
 
 
 def _signal_name(number: int) -> str:

@@ -6,13 +6,13 @@ import signal
 import time
 from typing import NamedTuple
 
-from madrun.job.state_machine import Life
+from madrun.job.state_machine import StateMachine
 from madrun.job.states import Problem
 from madrun.output.failure_report import ended_because_of_it, first_failure, report_failure
 from madrun.system.exits import FAILED, exit_status
 
 
-class Verdict(NamedTuple):
+class Outcome(NamedTuple):
     """The job's exit status (0-255) and the last thing it prints, empty where all went well."""
 
     status: int
@@ -20,47 +20,47 @@ class Verdict(NamedTuple):
     kind: str = ""  # what ended it: success, worker, host, tool, launch, signal, unknown
 
 
-def judge(life: Life) -> Verdict:
+def outcome_of(machine: StateMachine) -> Outcome:
     """The verdict on a job that is over: whatever happened *first* is the cause.
 
     A worker that was told to stop is never the cause, whatever its exit status.
     """
-    if life.problems:
-        return Verdict(_common_status(life.problems), _not_started(life), "launch")
-    failure = first_failure(life.ends)
-    causes: list[tuple[float, Verdict]] = []
+    if machine.problems:
+        return Outcome(_common_status(machine.problems), _not_started(machine), "launch")
+    failure = first_failure(machine.ends)
+    causes: list[tuple[float, Outcome]] = []
     if failure is not None and not failure.exited.ended:
-        report = report_failure(life.ends, life.started_at)
-        causes.append((failure.at, Verdict(exit_status(failure.exited.status), report, "worker")))
-    if life.tool_end is not None:
-        ended = ended_because_of_it(life.ends)
-        report = "\n".join([f"madrun: {life.tool_end.reason}", *ended])
-        causes.append((life.tool_end.at, Verdict(FAILED, report, "tool")))
-    if life.losses:
-        loss = min(life.losses, key=lambda each: each.at)
-        causes.append((loss.at, Verdict(FAILED, _lost(life, loss), "host")))
-    if life.stopped_by:
-        stopped = Verdict(128 + life.stopped_by, _stopped(life), "signal")
-        causes.append((life.stopped_at, stopped))
-    if life.concluded_at < float("inf") and not life.unfinished() and not life.left:
-        causes.append((life.concluded_at, Verdict(0, "", "success")))
+        report = report_failure(machine.ends, machine.started_at)
+        causes.append((failure.at, Outcome(exit_status(failure.exited.status), report, "worker")))
+    if machine.tool_end is not None:
+        ended = ended_because_of_it(machine.ends)
+        report = "\n".join([f"madrun: {machine.tool_end.reason}", *ended])
+        causes.append((machine.tool_end.at, Outcome(FAILED, report, "tool")))
+    if machine.losses:
+        loss = min(machine.losses, key=lambda each: each.at)
+        causes.append((loss.at, Outcome(FAILED, _lost(machine, loss), "host")))
+    if machine.stopped_by:
+        stopped = Outcome(128 + machine.stopped_by, _stopped(machine), "signal")
+        causes.append((machine.stopped_at, stopped))
+    if machine.concluded_at < float("inf") and not machine.unfinished() and not machine.left:
+        causes.append((machine.concluded_at, Outcome(0, "", "success")))
     if causes:
-        verdict = min(causes, key=lambda each: each[0])[1]
-    elif life.unfinished() or life.left or not _all_ended_well(life):
-        verdict = Verdict(FAILED, "madrun: the job did not end as it should", "unknown")
+        outcome = min(causes, key=lambda each: each[0])[1]
+    elif machine.unfinished() or machine.left or not _all_ended_well(machine):
+        outcome = Outcome(FAILED, "madrun: the job did not end as it should", "unknown")
     else:
-        verdict = Verdict(0, "", "success")
-    report = "\n".join(filter(None, [_left_behind(life), verdict.report]))
-    return Verdict(verdict.status, report, verdict.kind)
+        outcome = Outcome(0, "", "success")
+    report = "\n".join(filter(None, [_left_behind(machine), outcome.report]))
+    return Outcome(outcome.status, report, outcome.kind)
 
 
-def _all_ended_well(life: Life) -> bool:
+def _all_ended_well(machine: StateMachine) -> bool:
     """Success needs evidence: every worker of the job has said that it exited with 0.
 
     Servers never end well by themselves: without workers, only a client can say so.
     """
-    well = {end.exited.rank for end in life.ends if end.exited.status == 0}
-    return well >= life.members.workers > frozenset()
+    well = {end.exited.rank for end in machine.ends if end.exited.status == 0}
+    return well >= machine.process_table.workers > frozenset()
 
 
 def _common_status(problems: list[Problem]) -> int:
@@ -69,35 +69,37 @@ def _common_status(problems: list[Problem]) -> int:
     return statuses.pop() if len(statuses) == 1 else FAILED
 
 
-def _not_started(life: Life) -> str:
-    count = len(life.spec.world.nodes)
+def _not_started(machine: StateMachine) -> str:
+    count = len(machine.spec.world.nodes)
     lines = [
-        f"madrun: the job was not started: {len(life.problems)} of {count} hosts cannot run it"
+        f"madrun: the job was not started: {len(machine.problems)} of {count} hosts cannot run it"
     ]
-    ordered = sorted(life.problems, key=lambda each: each.node_rank)
-    width = max(len(life.host(problem.node_rank)) for problem in ordered)
-    lines += [f"    {life.host(p.node_rank):<{width}}  {p.reason}" for p in ordered]
+    ordered = sorted(machine.problems, key=lambda each: each.node_rank)
+    width = max(len(machine.host(problem.node_rank)) for problem in ordered)
+    lines += [f"    {machine.host(p.node_rank):<{width}}  {p.reason}" for p in ordered]
     return "\n".join(lines)
 
 
-def _lost(life: Life, loss: Problem) -> str:
+def _lost(machine: StateMachine, loss: Problem) -> str:
     when = time.strftime("%H:%M:%S", time.localtime(time.time() - time.monotonic() + loss.at))
-    lines = [f"madrun: host {life.host(loss.node_rank)} was lost at {when}: {loss.reason}"]
-    lines += ended_because_of_it(life.ends)
+    lines = [f"madrun: host {machine.host(loss.node_rank)} was lost at {when}: {loss.reason}"]
+    lines += ended_because_of_it(machine.ends)
     return "\n".join(lines)
 
 
-def _stopped(life: Life) -> str:
-    lines = [f"madrun: stopped by {signal.Signals(life.stopped_by).name}"]
-    return "\n".join([*lines, *ended_because_of_it(life.ends)])
+def _stopped(machine: StateMachine) -> str:
+    lines = [f"madrun: stopped by {signal.Signals(machine.stopped_by).name}"]
+    return "\n".join([*lines, *ended_because_of_it(machine.ends)])
 
 
-def _left_behind(life: Life) -> str:
+def _left_behind(machine: StateMachine) -> str:
     lines = []
-    for node_rank, names in sorted(life.left.items()):
-        lines += [f"madrun: could not be ended on {life.host(node_rank)}: {name}" for name in names]
-    if life.unfinished() and not life.problems:
-        hosts = ", ".join(life.unfinished())
+    for node_rank, names in sorted(machine.left.items()):
+        lines += [
+            f"madrun: could not be ended on {machine.host(node_rank)}: {name}" for name in names
+        ]
+    if machine.unfinished() and not machine.problems:
+        hosts = ", ".join(machine.unfinished())
         lines.append(
             f"madrun: not heard of at the end: {hosts}; what runs there is ended by its own guard"
         )

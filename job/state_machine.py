@@ -18,16 +18,16 @@ from madrun.job.states import (
     DONE,
     Action,
     Admit,
-    Node,
+    JobState,
     NodeState,
-    Phase,
+    NodeStatus,
     Problem,
     Tell,
     ToolEnd,
     places,
 )
-from madrun.job.stop_order import Drain
-from madrun.launchers.process_table import members
+from madrun.job.stop_order import StopOrder
+from madrun.launchers.process_table import process_table
 from madrun.launchers.registry import SERVING
 from madrun.output.failure_report import WorkerEnd
 from madrun.system.errors import MadrunError
@@ -54,7 +54,7 @@ from madrun.wire.messages import (
 )
 
 
-class Life:
+class StateMachine:
     """One job, from the first key line to the last Finished.
 
     Every method takes what happened and returns what to do about it. Times are monotonic seconds
@@ -63,9 +63,9 @@ class Life:
 
     def __init__(self, spec: JobSpec, version: str, agents_leave: bool = True) -> None:
         self.spec, self.version = spec, version
-        self.members = members(spec)
+        self.process_table = process_table(spec)
         self.agents_leave = agents_leave  # a backend tells when each agent's process has ended
-        self.phase = Phase.CONNECTING
+        self.state = JobState.CONNECTING
         self.problems: list[Problem] = []
         self.losses: list[Problem] = []
         self.ends: list[WorkerEnd] = []
@@ -76,10 +76,10 @@ class Life:
         self.concluded_at = float("inf")  # when the client of a server has succeeded
         self.started_at = 0.0
         self.master = ("", 0)
-        self._nodes = [Node() for _ in spec.world.nodes]
+        self._nodes = [NodeStatus() for _ in spec.world.nodes]
         self._grace = float("inf")
         self._serves = spec.launcher in SERVING
-        self._drain = Drain()
+        self._stop_order = StopOrder()
 
     # ---- what the backend tells
 
@@ -195,14 +195,14 @@ class Life:
         for node in self._nodes:
             if node.state not in DONE:
                 node.state = NodeState.LOST
-        self.phase = Phase.OVER
+        self.state = JobState.OVER
 
     # ---- questions
 
     @property
     def launching(self) -> bool:
         """True until Go was said or the launch failed."""
-        return self.phase in (Phase.CONNECTING, Phase.TRYING)
+        return self.state in (JobState.CONNECTING, JobState.TRYING)
 
     def host(self, node_rank: int) -> str:
         """The name of a node."""
@@ -221,21 +221,23 @@ class Life:
     @property
     def leaving(self) -> bool:
         """True while nothing runs any more and agents' own processes are about to end."""
-        return self.phase is not Phase.OVER and not any(node.state in ALIVE for node in self._nodes)
+        return self.state is not JobState.OVER and not any(
+            node.state in ALIVE for node in self._nodes
+        )
 
     # ---- steps
 
-    def _answered(self, node: Node) -> bool:
+    def _answered(self, node: NodeStatus) -> bool:
         if node.state in (NodeState.UNABLE, NodeState.LOST) or node.state in DONE:
             return True
-        if self.phase is Phase.TRYING:
+        if self.state is JobState.TRYING:
             return node.state is NodeState.REACHES_MASTER
         return node.check_in is not None
 
     def _greeted(self, node_rank: int) -> list[Action]:
         self._nodes[node_rank].state = NodeState.GREETED
         self._nodes[node_rank].greeted = True
-        if self.phase is not Phase.CONNECTING:
+        if self.state is not JobState.CONNECTING:
             return [Tell(node_rank, End(0.0, "the job is ending"))]
         return [Tell(node_rank, Begin(self.spec))]
 
@@ -258,11 +260,11 @@ class Life:
         """Once every node has answered: the next phase, or the end."""
         if not self.launching or not all(self._answered(node) for node in self._nodes):
             return []
-        if self.phase is Phase.CONNECTING and not self.problems:
+        if self.state is JobState.CONNECTING and not self.problems:
             self._compare_devices(now)
         if self.problems:
             return [*self._end_all("the launch failed", grace=0.0), *self._check_over()]
-        if self.phase is Phase.CONNECTING and len(self._nodes) > 1:
+        if self.state is JobState.CONNECTING and len(self._nodes) > 1:
             return self._try_master()
         return self._go(now)
 
@@ -278,7 +280,7 @@ class Life:
                 self.problems.append(Problem(node_rank, reason, MadrunError.exit_status, now))
 
     def _try_master(self) -> list[Action]:
-        self.phase = Phase.TRYING
+        self.state = JobState.TRYING
         first = self._nodes[0]
         assert first.check_in is not None
         given = self.spec.master_addr
@@ -297,7 +299,7 @@ class Life:
         return self._go_on(now)
 
     def _go(self, now: float) -> list[Action]:
-        self.phase, self.started_at = Phase.STARTING, now
+        self.state, self.started_at = JobState.STARTING, now
         check_in = self._nodes[0].check_in
         port = check_in.port if check_in else 0
         if len(self._nodes) == 1:
@@ -314,23 +316,23 @@ class Life:
     def _started(self, node_rank: int) -> list[Action]:
         self._nodes[node_rank].state = NodeState.STARTED
         running = all(node.state is NodeState.STARTED for node in self._nodes)
-        if running and self.phase is Phase.STARTING:
-            self.phase = Phase.RUNNING
+        if running and self.state is JobState.STARTING:
+            self.state = JobState.RUNNING
         return []
 
     def _exited(self, node_rank: int, message: Exited, at: float) -> list[Action]:
-        role = self.members.role(message.rank)
+        role = self.process_table.role(message.rank)
         self.ends.append(WorkerEnd(self.host(node_rank), message, at, role))
         if message.status == 0:
             return []
-        return self._end_all(f"{self.members.name(message.rank)} failed")
+        return self._end_all(f"{self.process_table.name(message.rank)} failed")
 
     def _guard_lost(self, node_rank: int, now: float) -> list[Action]:
         """An agent's guard was killed; the agent itself ends its workers and will say so."""
         reason = "the agent's guard was killed"
         if self.launching:
             return self._unable(node_rank, reason, MadrunError.exit_status, now)
-        if self.phase is not Phase.ENDING:
+        if self.state is not JobState.ENDING:
             self.losses.append(Problem(node_rank, reason, MadrunError.exit_status, now))
         return self._end_all(f"the guard on {self.host(node_rank)} was killed")
 
@@ -346,10 +348,10 @@ class Life:
 
     def _end_all(self, reason: str, grace: float | None = None, upto: int = LAST) -> list[Action]:
         grace = self.spec.grace if grace is None else grace
-        if self.phase is Phase.OVER or (grace >= self._grace and upto <= self._drain.upto):
+        if self.state is JobState.OVER or (grace >= self._grace and upto <= self._stop_order.upto):
             return []
-        self.phase, self._grace = Phase.ENDING, min(grace, self._grace)
-        self._drain.begin(upto)
+        self.state, self._grace = JobState.ENDING, min(grace, self._grace)
+        self._stop_order.begin(upto)
         return [Tell(rank, End(self._grace, reason, upto)) for rank in self._alive()]
 
     def _end_in_order(self, reason: str) -> list[Action]:
@@ -364,13 +366,13 @@ class Life:
                 self.concluded_at = min(at, self.concluded_at)
                 return self._end_in_order("the client is done")
             case Drained(following):
-                self._drain.heard(node_rank, following)
+                self._stop_order.heard(node_rank, following)
                 return self._next_step()
             case Finished(left):
                 return self._finished(node_rank, left, now)
 
     def _next_step(self) -> list[Action]:
-        step = self._drain.step(self._alive())
+        step = self._stop_order.step(self._alive())
         return [] if step is None else self._end_all("the step before is done", upto=step)
 
     def _alive(self) -> list[int]:
@@ -379,5 +381,5 @@ class Life:
     def _check_over(self) -> list[Action]:
         waiting = {*ALIVE, NodeState.FINISHED} if self.agents_leave else ALIVE
         if not any(node.state in waiting for node in self._nodes):
-            self.phase = Phase.OVER
+            self.state = JobState.OVER
         return []

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from madrun.wire.messages import CheckIn, Message
 
 
-class Phase(enum.Enum):
+class JobState(enum.Enum):
     """See madrun.job.state_machine; the order is the order of life."""
 
     CONNECTING = "connecting"
@@ -79,7 +79,7 @@ class ToolEnd(NamedTuple):
     at: float
 
 
-class Node:
+class NodeStatus:
     """What is known of one node."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Node:
 
 
 def places(
-    nodes: Sequence[Node], master: str
+    nodes: Sequence[NodeStatus], master: str
 ) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
     """The address of every node, as the others reach it, and the ports that it holds.
 

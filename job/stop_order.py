@@ -12,7 +12,7 @@ from collections.abc import Collection
 from madrun.wire.messages import LAST
 
 
-class Drain:
+class StopOrder:
     """The steps of one job; ``upto`` is the highest stop order that was told to end (-1: none)."""
 
     def __init__(self) -> None:
@@ -31,11 +31,11 @@ class Drain:
     def step(self, alive: Collection[int]) -> int | None:
         """The next step, once all nodes that are alive are done with this one.
 
-        >>> drain = Drain()
-        >>> drain.begin(0)
-        >>> drain.heard(0, 3), drain.step([0, 1])
+        >>> order = StopOrder()
+        >>> order.begin(0)
+        >>> order.heard(0, 3), order.step([0, 1])
         (None, None)
-        >>> drain.heard(1, 2), drain.step([0, 1])
+        >>> order.heard(1, 2), order.step([0, 1])
         (None, 2)
         """
         if self.upto >= LAST or not alive or not all(each in self._next for each in alive):

@@ -10,14 +10,14 @@ NVIDIA, AMD, NONE = "nvidia", "amd", ""
 class Peer(NamedTuple):
     """A node as the others reach it: its address, and the ports that it holds for this job.
 
-    The ports are in the order of the launcher's wishes (see PortWish).
+    The ports are in the order of the launcher's wishes (see PortRequest).
     """
 
     address: str
     ports: tuple[int, ...] = ()
 
 
-class PortWish(NamedTuple):
+class PortRequest(NamedTuple):
     """A port that a launcher needs on a node: what for, and its number.
 
     One that was ``given`` has to be free there. Any other is only the usual one, and where it is

@@ -13,7 +13,7 @@ from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 
-class Members(NamedTuple):
+class ProcessTable(NamedTuple):
     """The processes of a job by their numbers: node rank, role and kind of each, column by column.
 
     Where there are no roles there is one worker per slot, and its number is its rank; no kinds
@@ -58,20 +58,20 @@ class Members(NamedTuple):
         return bisect_left(self.node_ranks, node_rank)
 
 
-def members(spec: JobSpec) -> Members:
+def process_table(spec: JobSpec) -> ProcessTable:
     """The processes of a job. Raises InputError where its launcher cannot carry it out."""
     nodes = range(len(spec.world.nodes))
     if spec.launcher == NATIVE and not native.is_shell_script(spec):
         per_slot = zip(nodes, spec.world.nodes, strict=True)
-        return Members(tuple(rank for rank, node in per_slot for _ in node.devices))
+        return ProcessTable(tuple(rank for rank, node in per_slot for _ in node.devices))
     _check(spec)
     plan = planner(spec.launcher)
     if spec.launcher in (NATIVE, *ONE_PER_NODE):  # all alike: a thousand nodes need not be planned
         process = plan(spec, 0, "", 0, NodeFacts()).processes[0]
-        return Members(tuple(nodes), (process.role,) * len(nodes))
+        return ProcessTable(tuple(nodes), (process.role,) * len(nodes))
     plans = [plan(spec, node_rank, "", 0, NodeFacts()) for node_rank in nodes]
     found = [(each.node_rank, process) for each in plans for process in each.processes]
-    return Members(
+    return ProcessTable(
         tuple(node_rank for node_rank, _ in found),
         tuple(process.role for _, process in found),
         tuple(process.kind for _, process in found),

@@ -14,14 +14,14 @@ from madrun.launchers.plan import (
     NodePlan,
     Peer,
     PlannedFile,
-    PortWish,
+    PortRequest,
     Probe,
     ProcessPlan,
 )
 from madrun.wire.jobspec import JobSpec
 
 PORT = 6379
-WISH = PortWish("ray port", PORT)  # of the head
+WISH = PortRequest("ray port", PORT)  # of the head
 _DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 _GATE_FILE = "wait_for_ray.py"
 

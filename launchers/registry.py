@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from madrun.launchers.plan import NodeFacts, NodePlan, PortWish
+from madrun.launchers.plan import NodeFacts, NodePlan, PortRequest
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
@@ -41,9 +41,9 @@ def planner(name: str) -> Plan:
     return function
 
 
-def port_wishes(spec: JobSpec, node_rank: int) -> tuple[PortWish, ...]:
+def port_requests(spec: JobSpec, node_rank: int) -> tuple[PortRequest, ...]:
     """The ports that the launcher needs on a node besides the master port."""
     if spec.launcher not in SERVING:
         return ()
-    wishes: tuple[PortWish, ...] = import_module(_MODULES[spec.launcher]).ports(spec, node_rank)
+    wishes: tuple[PortRequest, ...] = import_module(_MODULES[spec.launcher]).ports(spec, node_rank)
     return wishes

@@ -17,7 +17,7 @@ from madrun.launchers.plan import (
     SERVER,
     NodeFacts,
     Peer,
-    PortWish,
+    PortRequest,
     Probe,
     ProcessPlan,
 )
@@ -66,13 +66,13 @@ def client_of(spec: JobSpec) -> tuple[str, ...]:
     return per_node.script_command(spec) if per_node.is_script(spec) else native.command(spec, 0)
 
 
-def wish(spec: JobSpec, option: str, usual: int) -> PortWish:
+def wish(spec: JobSpec, option: str, usual: int) -> PortRequest:
     """A port that an option may name."""
-    return PortWish(option, per_node.degree(spec, option, usual), given=option in spec.options)
+    return PortRequest(option, per_node.degree(spec, option, usual), given=option in spec.options)
 
 
 def peers(
-    spec: JobSpec, facts: NodeFacts, ports: Callable[[JobSpec, int], Sequence[PortWish]]
+    spec: JobSpec, facts: NodeFacts, ports: Callable[[JobSpec, int], Sequence[PortRequest]]
 ) -> tuple[Peer, ...]:
     """All nodes of the job; before anything has started, by name and with the usual ports.
 

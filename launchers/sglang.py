@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from madrun.launchers import per_node, serving
-from madrun.launchers.plan import NodeFacts, NodePlan, PortWish, Probe
+from madrun.launchers.plan import NodeFacts, NodePlan, PortRequest, Probe
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
@@ -46,7 +46,7 @@ def plan(
     return NodePlan(host, 0, processes, announce=address)
 
 
-def ports(spec: JobSpec, node_rank: int) -> tuple[PortWish, ...]:
+def ports(spec: JobSpec, node_rank: int) -> tuple[PortRequest, ...]:
     """Node 0 listens for requests."""
     if node_rank or not serving.model_of(spec):
         return ()

@@ -6,7 +6,7 @@ import json
 from typing import NamedTuple
 
 from madrun.launchers import per_node, serving
-from madrun.launchers.plan import NodeFacts, NodePlan, Peer, PortWish, Probe, ProcessPlan
+from madrun.launchers.plan import NodeFacts, NodePlan, Peer, PortRequest, Probe, ProcessPlan
 from madrun.launchers.sglang import PORT, launch_server
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
@@ -86,14 +86,14 @@ def plan(
     return NodePlan(host, 0, processes, announce=address)
 
 
-def ports(spec: JobSpec, node_rank: int) -> tuple[PortWish, ...]:
+def ports(spec: JobSpec, node_rank: int) -> tuple[PortRequest, ...]:
     """Every node listens for requests; the router also shows its metrics, and prefill nodes tell
     decode nodes where to fetch what."""
     if not serving.model_of(spec):
         return ()
     if node_rank == 0:
-        return serving.wish(spec, "port", PORT), PortWish("metrics port", _PROMETHEUS_PORT)
-    own = PortWish("server port", PORT)
+        return serving.wish(spec, "port", PORT), PortRequest("metrics port", _PROMETHEUS_PORT)
+    own = PortRequest("server port", PORT)
     if node_rank <= _split_of(spec).prefill:
         return own, serving.wish(spec, "bootstrap_port", BOOTSTRAP_PORT)
     return (own,)

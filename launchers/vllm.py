@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from madrun.launchers import per_node, ray, serving
-from madrun.launchers.plan import NodeFacts, NodePlan, Peer, PortWish, Probe, ProcessPlan
+from madrun.launchers.plan import NodeFacts, NodePlan, Peer, PortRequest, Probe, ProcessPlan
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
@@ -96,7 +96,7 @@ def plan(
     return NodePlan(host, node_rank, processes, announce=address)
 
 
-def ports(spec: JobSpec, node_rank: int) -> tuple[PortWish, ...]:
+def ports(spec: JobSpec, node_rank: int) -> tuple[PortRequest, ...]:
     """Who serves listens for requests; node 0 also for Ray, or for the other engines."""
     mode = mode_of(spec)
     if not serving.model_of(spec) or (node_rank and mode != "replicas"):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 HOLD = 0.2  # seconds that a line waits for the same line of other ranks
 
 
-class Folded(NamedTuple):
+class CoalescedLine(NamedTuple):
     """A line that these ranks wrote; ``sizes`` has how much of each rank's output it stands for."""
 
     stream: int
@@ -29,15 +29,15 @@ class _Held:
         self.sizes: list[tuple[int, int]] = []
 
 
-class Fold:
+class Coalescer:
     """Holds lines for a moment and gives each text once. Every rank's lines keep their order.
 
-    >>> fold = Fold(world_size=3)
+    >>> coalescer = Coalescer(world_size=3)
     >>> for rank in (0, 1, 0, 2, 1):
-    ...     fold.add(rank, 1, b"epoch", 6, now=0.0)
-    >>> [(each.line, each.ranks) for each in fold.due(now=0.0)], fold.next_due()
+    ...     coalescer.add(rank, 1, b"epoch", 6, now=0.0)
+    >>> [(each.line, each.ranks) for each in coalescer.due(now=0.0)], coalescer.next_due()
     ([(b'epoch', (0, 1, 2))], 0.2)
-    >>> [(each.line, each.ranks) for each in fold.due(now=0.2)]
+    >>> [(each.line, each.ranks) for each in coalescer.due(now=0.2)]
     [(b'epoch', (0, 1))]
     """
 
@@ -62,7 +62,7 @@ class Fold:
             held.sizes.append((rank, size))
         self._last[rank] = numbers[place]
 
-    def due(self, now: float) -> list[Folded]:
+    def due(self, now: float) -> list[CoalescedLine]:
         """The lines that every rank has written, or that have waited long enough."""
         shown = []
         while self._held:
@@ -72,7 +72,7 @@ class Fold:
             shown.append(self._pop())
         return shown
 
-    def rest(self) -> list[Folded]:
+    def rest(self) -> list[CoalescedLine]:
         """Everything that waits."""
         return [self._pop() for _ in range(len(self._held))]
 
@@ -80,7 +80,7 @@ class Fold:
         """When to ask again; None where nothing waits."""
         return self._held[0].since + self._hold if self._held else None
 
-    def _pop(self) -> Folded:
+    def _pop(self) -> CoalescedLine:
         held = self._held.popleft()
         self._gone += 1
         key = (held.stream, held.line)
@@ -88,4 +88,4 @@ class Fold:
         del numbers[0]
         if not numbers:
             del self._numbers[key]
-        return Folded(held.stream, held.line, tuple(sorted(held.ranks)), tuple(held.sizes))
+        return CoalescedLine(held.stream, held.line, tuple(sorted(held.ranks)), tuple(held.sizes))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from madrun.output.coalescing import Fold, Folded
+from madrun.output.coalescing import CoalescedLine, Coalescer
 from madrun.output.console import Console, LineAssembler
 from madrun.output.failure_report import ranks_in_words
 from madrun.system.loop import Loop
 
 
-class FoldingConsole(Console):
+class CoalescingConsole(Console):
     """Holds each line for a moment, to see who else writes it."""
 
     def __init__(
@@ -24,7 +24,7 @@ class FoldingConsole(Console):
     ) -> None:
         super().__init__(hosts_of_ranks, prefix, on_taken, roles)
         self._prefix = prefix
-        self._fold = Fold(len(hosts_of_ranks))
+        self._fold = Coalescer(len(hosts_of_ranks))
         self._loop = loop
         self._timer_is_set = False
 
@@ -60,7 +60,7 @@ class FoldingConsole(Console):
         self._timer_is_set = False
         self._look()
 
-    def _show(self, lines: Iterable[Folded]) -> None:
+    def _show(self, lines: Iterable[CoalescedLine]) -> None:
         for stream, line, ranks, sizes in lines:
             self._put(stream, b"%b%b\n" % (self._label(ranks), line))
             for rank, size in sizes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from madrun.output.console import Console, LineAssembler
-from madrun.record.event import Happened
+from madrun.record.event import Event
 from madrun.record.summary import make_event
 from madrun.wire.messages import STDOUT
 
@@ -25,9 +25,9 @@ class JsonConsole(Console):
         super().__init__(hosts_of_ranks, prefix=False, on_taken=on_taken, roles=roles)
         self._hosts = hosts_of_ranks
 
-    def take(self, happened: Happened) -> None:
+    def take(self, event: Event) -> None:
         """An event of the job, as one line."""
-        self._event(happened.name, happened.at, happened.facts, -1, 0)
+        self._event(event.name, event.at, event.fields, -1, 0)
 
     def output(self, rank: int, stream: int, data: bytes, pause: bool = False) -> None:
         """Whole lines only, also where a line pauses: a program waits for no prompt."""
@@ -39,7 +39,7 @@ class JsonConsole(Console):
     def _lines(self, rank: int, stream: int, lines: list[bytes], size: int) -> None:
         now = time.monotonic()
         for index, line in enumerate(lines):
-            facts = {
+            fields = {
                 "host": self._hosts[rank],
                 "rank": rank,
                 **({"role": self._roles[rank]} if self._roles else {}),
@@ -48,13 +48,13 @@ class JsonConsole(Console):
             }
             # The last of them stands for all: what was taken is said once.
             last = index == len(lines) - 1
-            self._event("output", now, facts, rank, size if last else 0)
+            self._event("output", now, fields, rank, size if last else 0)
         if not lines and size:
             self._writers[STDOUT].put(b"", rank, size)
 
     def _begin(self, rank: int, stream: int, assembler: LineAssembler) -> None:
         """A program reads whole lines: their beginnings are not shown alone."""
 
-    def _event(self, name: str, at: float, facts: dict[str, Any], rank: int, size: int) -> None:
-        text = json.dumps(make_event(name, at, facts))
+    def _event(self, name: str, at: float, fields: dict[str, Any], rank: int, size: int) -> None:
+        text = json.dumps(make_event(name, at, fields))
         self._writers[STDOUT].put(text.encode() + b"\n", rank, size)

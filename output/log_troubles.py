@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from madrun.output.failure_report import counted
-from madrun.record.event import Happened
+from madrun.record.event import Event
 
 _SHOWN_HOSTS = 4
 
 
 class LogTroubles:
-    """Listens to the story; ``show`` gets lines for the user.
+    """Listens to the events; ``show`` gets lines for the user.
 
     Folders that are missing are told of once the job runs, files that are not complete at its end.
     """
@@ -22,22 +22,22 @@ class LogTroubles:
         self._nodes: dict[str, dict[int, str]] = {}  # hosts by node rank, by what is the matter
         self._notes: list[str] = []
 
-    def take(self, happened: Happened) -> None:
+    def take(self, event: Event) -> None:
         """Note who has which trouble; say it when its time has come."""
-        name, _, facts = happened
-        if name == "check_in" and facts["note"]:
-            self._nodes.setdefault(facts["note"], {})[facts["node_rank"]] = facts["host"]
-        elif name == "phase" and facts["phase"] in ("running", "ending", "over"):
+        name, _, fields = event
+        if name == "check_in" and fields["note"]:
+            self._nodes.setdefault(fields["note"], {})[fields["node_rank"]] = fields["host"]
+        elif name == "state" and fields["state"] in ("running", "ending", "over"):
             for reason, hosts in self._nodes.items():
                 self._show(no_log_files([hosts[rank] for rank in sorted(hosts)], reason))
             self._nodes.clear()
-        elif name == "exited" and facts["note"] and not facts["note"].startswith("not started"):
-            self._notes.append(f"{facts['host']}: {facts['note']}")
+        elif name == "exited" and fields["note"] and not fields["note"].startswith("not started"):
+            self._notes.append(f"{fields['host']}: {fields['note']}")
         elif name == "end":
-            self._end(facts)
+            self._end(fields)
 
-    def _end(self, facts: dict[str, Any]) -> None:
-        notes = [note for note in self._notes if note.partition(": ")[2] not in facts["report"]]
+    def _end(self, fields: dict[str, Any]) -> None:
+        notes = [note for note in self._notes if note.partition(": ")[2] not in fields["report"]]
         if notes:
             more = f"; so are those of {counted(len(notes) - 1, 'more rank')}" if notes[1:] else ""
             self._show(f"madrun: {notes[0]}{more}")

@@ -60,7 +60,7 @@ def _has_stdin() -> bool:
     return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == _DEV_NULL)
 
 
-class Feed:
+class StdinForwarder:
     """Reads our stdin for some ranks; ``send(rank, data)`` gets each piece, b"" at the end."""
 
     def __init__(

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
-class Happened(NamedTuple):
+class Event(NamedTuple):
     """One event; ``at`` in monotonic seconds of the runner."""
 
     name: str
     at: float
-    facts: dict[str, Any]
+    fields: dict[str, Any]
 
 
-Listener = Callable[[Happened], None]
+Listener = Callable[[Event], None]

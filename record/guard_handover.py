@@ -13,26 +13,26 @@ import os
 _LIMIT = 3.0  # seconds for a disk that may hang: the guard's own end waits no longer
 
 
-class Will:
+class GuardHandover:
     """Made before the fork: ``bequeath`` is the core's, ``execute`` the guard's."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
-    def bequeath(self, **names: str) -> None:
+    def register(self, **names: str) -> None:
         """Tell the guard of ``folder``, ``job_id``, our ``core``, and each ``pid_file``."""
         text = "".join(f"{name}={value}\0" for name, value in names.items())
         with contextlib.suppress(OSError):  # the guard is gone: we have to do it ourselves
             os.write(self._write, os.fsencode(text))
 
-    def settled(self) -> None:
+    def done(self) -> None:
         """Nothing is left to do."""
-        self.bequeath(settled="yes")
+        self.register(done="yes")
 
     def execute(self, raw_status: int, status: int) -> None:
         """In the guard, once all is over: ``raw_status`` is the core's, ``status`` our own."""
         left = self._open()
-        if not left or left[-1][0] == "settled":
+        if not left or left[-1][0] == "done":
             return
         import threading
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from madrun.record.event import Happened, Listener
+from madrun.record.event import Event, Listener
 
 _SHOWN_HOSTS = 12
 
@@ -28,13 +28,13 @@ class HostStart(NamedTuple):
     parts: dict[str, float]
 
 
-class Startup:
-    """Listens to the story; ``tell`` gets its sum, ``show`` the lines for the user."""
+class StartTimes:
+    """Listens to the events; ``tell`` gets its sum, ``show`` the lines for the user."""
 
     def __init__(
         self,
         hosts: Sequence[str],
-        tell: Listener = lambda happened: None,
+        tell: Listener = lambda event: None,
         show: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._hosts, self._tell, self._show = hosts, tell, show
@@ -43,20 +43,20 @@ class Startup:
         self._ages: dict[str, float] = {}
         self._silent = set(hosts)
 
-    def take(self, happened: Happened) -> None:
+    def take(self, event: Event) -> None:
         """Note when a host came how far."""
-        name, at, facts = happened
+        name, at, fields = event
         if name == "begin":
             self._began = at
-        elif name == "phase":
-            self._phase(facts["phase"], at)
-        elif "host" in facts:
-            self._of_host(facts["host"], name, at, facts)
+        elif name == "state":
+            self._state(fields["state"], at)
+        elif "host" in fields:
+            self._of_host(fields["host"], name, at, fields)
 
-    def _of_host(self, host: str, name: str, at: float, facts: dict[str, Any]) -> None:
-        self._at[host].setdefault(facts["step"] if name == "step" else name, at)
+    def _of_host(self, host: str, name: str, at: float, fields: dict[str, Any]) -> None:
+        self._at[host].setdefault(fields["step"] if name == "step" else name, at)
         if name == "hello":
-            self._ages[host] = facts["age"]
+            self._ages[host] = fields["age"]
         elif name == "first_output" and host in self._silent:
             self._silent.discard(host)
             if not self._silent:
@@ -65,14 +65,14 @@ class Startup:
                     f"madrun: every host has written something, {host} last: {seconds:.2f} s"
                 )
 
-    def _phase(self, phase: str, at: float) -> None:
-        if phase == "starting":
+    def _state(self, state: str, at: float) -> None:
+        if state == "starting":
             for host in self._hosts:
                 self._at[host]["go"] = at
-        elif phase == "running":
+        elif state == "running":
             rows = host_starts(self._at, self._ages, self._began)
             seconds = at - self._began
-            self._tell(Happened("startup", at, as_facts(rows, seconds)))
+            self._tell(Event("startup", at, as_fields(rows, seconds)))
             self._show(table(rows, seconds))
 
 
@@ -93,7 +93,7 @@ def host_starts(
     return sorted(rows, key=lambda row: -row.ready)
 
 
-def as_facts(rows: Sequence[HostStart], seconds: float) -> dict[str, Any]:
+def as_fields(rows: Sequence[HostStart], seconds: float) -> dict[str, Any]:
     """The same as plain data, for the record."""
     hosts = [{"host": row.host, "ready": row.ready, **row.parts} for row in rows]
     return {"seconds": round(seconds, 3), "slowest": rows[0].host, "hosts": hosts}

@@ -19,17 +19,17 @@ VERSION = 1  # of events and summary; fields may be added to a version, not chan
 
 _GUARD_GONE = "guard gone"
 
-Event = dict[str, Any]
+EventFields = dict[str, Any]
 Object = dict[str, Any]
 
 
-def make_event(name: str, at: float, facts: Event) -> Event:
+def make_event(name: str, at: float, fields: EventFields) -> EventFields:
     """An event as it is written; ``at`` in monotonic seconds of this machine."""
     now = time.time() - time.monotonic() + at
-    return {"v": VERSION, "t": round(now, 6), "mono": round(at, 6), "event": name, **facts}
+    return {"v": VERSION, "t": round(now, 6), "mono": round(at, 6), "event": name, **fields}
 
 
-def summarize(events: Iterable[Event], writer: str) -> Object:
+def summarize(events: Iterable[EventFields], writer: str) -> Object:
     """The summary of a job; ``writer`` is who makes it, "core" or "guard"."""
     summary: Object = {
         "v": VERSION,
@@ -41,7 +41,7 @@ def summarize(events: Iterable[Event], writer: str) -> Object:
         "begun": None,
         "ended": None,
         "seconds": None,
-        "phases": {},
+        "states": {},
         "pids": {"runner": {}, "agents": {}, "workers": {}},
         "workers": {},
         "problems": [],
@@ -74,14 +74,14 @@ def conclude(path: str, job_id: str, pids: dict[str, int], statuses: tuple[int, 
         folder.point_latest()
     folder.repair()
     words = f"the runner's core {exit_words(statuses[0])}; its guard ended what was left here"
-    facts = {
+    fields = {
         "job_id": job_id,
         "pids": pids,
         "exit_status": statuses[1],
         "kind": "core",
         "report": f"madrun: {words}",
     }
-    folder.append(json.dumps(make_event("end", time.monotonic(), facts)))
+    folder.append(json.dumps(make_event("end", time.monotonic(), fields)))
     events = [json.loads(line) for line in folder.events()]
     folder.write(SUMMARY, json.dumps(summarize(events, "guard"), indent=2) + "\n")
 
@@ -89,21 +89,21 @@ def conclude(path: str, job_id: str, pids: dict[str, int], statuses: tuple[int, 
 # ---- what each event adds
 
 
-def _begin(summary: Object, event: Event) -> None:
+def _begin(summary: Object, event: EventFields) -> None:
     summary["job_id"], summary["begun"] = event["job_id"], event["t"]
     summary["pids"]["runner"] = event["pids"]
 
 
-def _phase(summary: Object, event: Event) -> None:
+def _state(summary: Object, event: EventFields) -> None:
     begun = summary["begun"] or event["t"]
-    summary["phases"][event["phase"]] = round(event["t"] - begun, 6)
+    summary["states"][event["state"]] = round(event["t"] - begun, 6)
 
 
-def _hello(summary: Object, event: Event) -> None:
+def _hello(summary: Object, event: EventFields) -> None:
     summary["pids"]["agents"][event["host"]] = event["pids"]
 
 
-def _started(summary: Object, event: Event) -> None:
+def _started(summary: Object, event: EventFields) -> None:
     for rank, pid in event["workers"].items():
         summary["pids"]["workers"][rank] = pid
         summary["workers"][rank] = {
@@ -111,21 +111,21 @@ def _started(summary: Object, event: Event) -> None:
         }  # fmt: skip
 
 
-def _exited(summary: Object, event: Event) -> None:
+def _exited(summary: Object, event: EventFields) -> None:
     shown = {name: value for name, value in event.items() if name not in ("v", "mono", "event")}
     summary["workers"][str(event["rank"])] = shown
 
 
-def _guard_gone(summary: Object, event: Event) -> None:
+def _guard_gone(summary: Object, event: EventFields) -> None:
     summary["signals"].append({"t": event["t"], "name": _GUARD_GONE, "passed_on": False})
 
 
-def _signal(summary: Object, event: Event) -> None:
+def _signal(summary: Object, event: EventFields) -> None:
     kept = ("t", "name", "passed_on")
     summary["signals"].append({name: event[name] for name in kept})
 
 
-def _end(summary: Object, event: Event) -> None:
+def _end(summary: Object, event: EventFields) -> None:
     summary["job_id"] = event["job_id"]
     if "pids" in event:  # of a guard, where the record had not begun
         summary["pids"]["runner"] = event["pids"]
@@ -154,31 +154,31 @@ def _first_failure(workers: Iterable[Object]) -> Object | None:
     return min(failed, key=lambda each: (each["ended"], each["t"]), default=None)
 
 
-def _dropped(summary: Object, event: Event) -> None:
+def _dropped(summary: Object, event: EventFields) -> None:
     summary["dropped_lines"] += event["lines"]
 
 
-def _listed(name: str) -> Callable[[Object, Event], None]:
-    def take(summary: Object, event: Event) -> None:
+def _listed(name: str) -> Callable[[Object, EventFields], None]:
+    def take(summary: Object, event: EventFields) -> None:
         kept = ("t", "host", "reason", "status")
         summary[name].append({key: event[key] for key in kept if key in event})
 
     return take
 
 
-def _finished(summary: Object, event: Event) -> None:
+def _finished(summary: Object, event: EventFields) -> None:
     if event["left"]:
         summary["left"][event["host"]] = event["left"]
 
 
-def _startup(summary: Object, event: Event) -> None:
+def _startup(summary: Object, event: EventFields) -> None:
     shown = {name: event[name] for name in ("seconds", "slowest", "hosts") if name in event}
     summary["startup"] = shown
 
 
-_TAKERS: dict[str, Callable[[Object, Event], None]] = {
+_TAKERS: dict[str, Callable[[Object, EventFields], None]] = {
     "begin": _begin,
-    "phase": _phase,
+    "state": _state,
     "hello": _hello,
     "started": _started,
     "exited": _exited,

@@ -23,7 +23,7 @@ from madrun.options.job_options import (
     program_mode,
     show_usage_error,
 )
-from madrun.record.guard_handover import Will
+from madrun.record.guard_handover import GuardHandover
 from madrun.runner.launch import launch
 from madrun.runner.plan import Request, make_plan
 from madrun.system.errors import MadrunError
@@ -132,7 +132,7 @@ def _configured(request: Request) -> Request:
     return configured(request, frozenset(names), os.environ)
 
 
-def run_command(argv: Sequence[str], guard_fd: int, will: Will) -> int:
+def run_command(argv: Sequence[str], guard_fd: int, handover: GuardHandover) -> int:
     """Run madrun with these arguments; returns the exit status."""
     try:
         request = command.main(list(argv), prog_name="madrun", standalone_mode=False)
@@ -148,7 +148,7 @@ def run_command(argv: Sequence[str], guard_fd: int, will: Will) -> int:
 
             click.echo(describe(plan, as_json=request.as_json))
             return 0
-        return launch(plan, guard_fd, will, Loop())
+        return launch(plan, guard_fd, handover, Loop())
     except click.ClickException as error:
         return show_usage_error("madrun", error)
     except MadrunError as error:

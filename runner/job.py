@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from madrun.job.event_log import Story
-from madrun.job.outcome import Verdict, judge
-from madrun.job.state_machine import Life
-from madrun.job.states import Action, Admit, Phase, Tell
+from madrun.job.event_log import EventLog
+from madrun.job.outcome import Outcome, outcome_of
+from madrun.job.state_machine import StateMachine
+from madrun.job.states import Action, Admit, JobState, Tell
 from madrun.output.console import Console
 from madrun.output.progress import NAME_AFTER, Progress
-from madrun.output.stdin import Feed, input_ranks
+from madrun.output.stdin import StdinForwarder, input_ranks
 from madrun.record.event import Listener
 from madrun.system.loop import Loop, Timer
 from madrun.system.signals import PASSED_ON, ending_signals
@@ -24,16 +24,16 @@ from madrun.wire.messages import (
     Dropped,
     Exited,
     Input,
-    InputTaken,
+    InputCredit,
     Message,
     Output,
-    OutputTaken,
+    OutputCredit,
     Serving,
     Signal,
     StartedLater,
 )
 
-_OF_A_RANK = Output | Dropped | Exited | InputTaken | StartedLater | Concluded
+_OF_A_RANK = Output | Dropped | Exited | InputCredit | StartedLater | Concluded
 _KILL_ALLOWANCE = 10.0  # seconds an agent may need beyond the grace: kill, look, flush
 _CONSOLE_LIMIT = 3.0
 _ANSWER_ALLOWANCE = 5.0  # seconds beyond a connection's own limit: a login has several steps
@@ -75,13 +75,13 @@ class Job:
         listeners: Sequence[Listener] = (),
     ) -> None:
         self._loop, self._limits = loop, limits
-        self._life = Life(spec, version)
+        self._machine = StateMachine(spec, version)
         # Looked up for each piece of output: not to be counted anew on a thousand nodes.
-        who = self._life.members
+        who = self._machine.process_table
         self._node_of_rank = dict(enumerate(who.node_ranks))
         self._console = console(self._taken)
-        self._feed = Feed(loop, input_ranks(spec.stdin, who.size), self._input)
-        self.story = Story(self._life, listeners)
+        self._stdin = StdinForwarder(loop, input_ranks(spec.stdin, who.size), self._input)
+        self.event_log = EventLog(self._machine, listeners)
         self._progress = progress
         self._link: Link | None = None
         self._remote: RemoteLink | None = None
@@ -96,27 +96,27 @@ class Job:
         link: Link,
         remote: RemoteLink | None = None,
         to_ours: Callable[[int, float], float] | None = None,
-    ) -> Verdict:
+    ) -> Outcome:
         """Until the job is over; ``to_ours`` brings a node's clock to ours."""
         self._link, self._remote = link, remote
-        self._life.agents_leave = remote is not None
+        self._machine.agents_leave = remote is not None
         self._to_ours = to_ours or self._to_ours
         for number in ending_signals():
             self._loop.on_signal(number, self.stop)
         for number in PASSED_ON:
             self._loop.on_signal(number, self._pass_on)
         self._begun = time.monotonic()
-        self.story.follow(self._begun)
+        self.event_log.follow(self._begun)
         self._launch_timer = self._loop.call_later(self._limits.launch, self._launch_is_late)
-        self._progress.show(self._life.missing())
+        self._progress.show(self._machine.missing())
         self._loop.call_later(NAME_AFTER, self._name_the_missing)
         self._loop.run()
-        verdict = judge(self._life)
-        self.story.end(verdict.status, verdict.kind, verdict.report)
+        outcome = outcome_of(self._machine)
+        self.event_log.end(outcome.status, outcome.kind, outcome.report)
         dropped = self._console.dropped_lines
-        self._console.close(_CONSOLE_LIMIT, last_words=verdict.report)
-        self.story.not_shown(self._console.dropped_lines - dropped)
-        return verdict
+        self._console.close(_CONSOLE_LIMIT, last_words=outcome.report)
+        self.event_log.not_shown(self._console.dropped_lines - dropped)
+        return outcome
 
     # ---- Listener of the backend, from any thread
 
@@ -125,29 +125,29 @@ class Job:
         at = time.monotonic()
 
         def known(now: float) -> list[Action]:
-            self.story.of_host("agent_key", node_rank, at, version=line.version)
-            return self._life.agent_key(node_rank, line, addresses, now)
+            self.event_log.of_host("agent_key", node_rank, at, version=line.version)
+            return self._machine.agent_key(node_rank, line, addresses, now)
 
         self._post(known)
 
     def agent_step(self, node_rank: int, step: str, at: float) -> None:
         """See madrun.backends.base.Listener."""
-        self._loop.post(lambda: self.story.of_host("step", node_rank, at, step=step))
+        self._loop.post(lambda: self.event_log.of_host("step", node_rank, at, step=step))
 
     def agent_failed(self, node_rank: int, reason: str) -> None:
         """See madrun.backends.base.Listener."""
-        self._post(lambda now: self._life.lost(node_rank, reason, now))
+        self._post(lambda now: self._machine.lost(node_rank, reason, now))
 
     def agent_gone(self, node_rank: int, reason: str) -> None:
         """See madrun.backends.base.Listener."""
-        self._post(lambda now: self._life.gone(node_rank, reason, now))
+        self._post(lambda now: self._machine.gone(node_rank, reason, now))
 
     def tool_ended(self, reason: str, at: float) -> None:
         """See madrun.backends.base.ToolListener."""
 
         def ended(_now: float) -> list[Action]:
-            self.story.note("tool_ended", at, reason=reason)
-            return self._life.tool_ended(reason, at)
+            self.event_log.note("tool_ended", at, reason=reason)
+            return self._machine.tool_ended(reason, at)
 
         self._post(ended)
 
@@ -160,16 +160,16 @@ class Job:
     def silent(self, node_rank: int, seconds: float) -> None:
         """No word of an agent for so long: it was lost when it was last heard."""
         reason = f"no word from its agent for {seconds:g} s"
-        self._do(self._life.gone(node_rank, reason, time.monotonic() - seconds))
+        self._do(self._machine.gone(node_rank, reason, time.monotonic() - seconds))
 
     def stop(self, number: int) -> None:
         """A signal that ends the job; also what becomes of a runner that lost its guard."""
-        self.story.signal(number, time.monotonic())
-        self._do(self._life.stop(number, time.monotonic()))
+        self.event_log.signal(number, time.monotonic())
+        self._do(self._machine.stop(number, time.monotonic()))
 
     def guard_gone(self) -> None:
         """Our guard was killed: that is how a SIGKILL of what the user started looks from here."""
-        self.story.note("guard_gone", time.monotonic())
+        self.event_log.note("guard_gone", time.monotonic())
         self.stop(signal.SIGTERM)
 
     def receive(self, node_rank: int, message: Message) -> None:
@@ -179,14 +179,14 @@ class Job:
         match message:
             case Output(rank, stream, data, pause):
                 self._console.output(rank, stream, data, pause)
-                self.story.output(node_rank, rank)
+                self.event_log.output(node_rank, rank)
                 return
-            case InputTaken(rank, size):
-                self._feed.taken(rank, size)
+            case InputCredit(rank, size):
+                self._stdin.taken(rank, size)
                 return
             case Dropped(rank, lines):
                 self._console.dropped(rank, lines)
-                self.story.message(node_rank, message, 0.0, time.monotonic())
+                self.event_log.message(node_rank, message, 0.0, time.monotonic())
                 return
             case Exited(rank=rank):
                 self._console.end_of(rank)
@@ -199,8 +199,8 @@ class Job:
             case _:
                 at = 0.0
         now = time.monotonic()
-        self.story.message(node_rank, message, at, now)
-        self._do(self._life.heard(node_rank, message, at, now))
+        self.event_log.message(node_rank, message, at, now)
+        self._do(self._machine.heard(node_rank, message, at, now))
 
     def _post(self, event: Callable[[float], list[Action]]) -> None:
         self._loop.post(lambda: self._do(event(time.monotonic())))
@@ -216,29 +216,29 @@ class Job:
         self._follow_phase()
 
     def _follow_phase(self) -> None:
-        life = self._life
-        self.story.follow(time.monotonic())
-        if life.launching:
-            self._progress.show(life.missing())
-            if life.problems:  # no need to wait long for the others' answers
+        machine = self._machine
+        self.event_log.follow(time.monotonic())
+        if machine.launching:
+            self._progress.show(machine.missing())
+            if machine.problems:  # no need to wait long for the others' answers
                 self._hasten()
             return
         self._progress.clear()
-        if life.phase in (Phase.STARTING, Phase.RUNNING):
-            self._feed.start()
+        if machine.state in (JobState.STARTING, JobState.RUNNING):
+            self._stdin.start()
         if self._launch_timer is not None:
             self._launch_timer.cancel()
-        if life.phase is Phase.ENDING and self._end_timer is None:
-            limit = life.spec.grace + _KILL_ALLOWANCE
+        if machine.state is JobState.ENDING and self._end_timer is None:
+            limit = machine.spec.grace + _KILL_ALLOWANCE
             self._end_timer = self._loop.call_later(limit, self._ending_is_late)
-        if life.leaving and self._leaving_timer is None:
+        if machine.leaving and self._leaving_timer is None:
             self._leaving_timer = self._loop.call_later(_LEAVING_LIMIT, self._ending_is_late)
-        if life.phase is Phase.OVER:
+        if machine.state is JobState.OVER:
             self._loop.stop()
 
     def _name_the_missing(self) -> None:
-        if self._life.launching:
-            self._progress.show(self._life.missing())
+        if self._machine.launching:
+            self._progress.show(self._machine.missing())
 
     def _hasten(self) -> None:
         rest = self._limits.connect + _ANSWER_ALLOWANCE
@@ -248,15 +248,15 @@ class Job:
 
     def _launch_is_late(self) -> None:
         now = time.monotonic()
-        self._do(self._life.time_is_up(round(now - self._begun, 1), now))
+        self._do(self._machine.time_is_up(round(now - self._begun, 1), now))
 
     def _ending_is_late(self) -> None:
-        self._life.give_up()
+        self._machine.give_up()
         self._follow_phase()
 
     def _pass_on(self, number: int) -> None:
-        self.story.signal(number, time.monotonic(), passed_on=True)
-        for node_rank in range(len(self._life.spec.world.nodes)):
+        self.event_log.signal(number, time.monotonic(), passed_on=True)
+        for node_rank in range(len(self._machine.spec.world.nodes)):
             self._send(node_rank, Signal(number))
 
     def _input(self, rank: int, data: bytes) -> None:
@@ -265,7 +265,7 @@ class Job:
     def _taken(self, rank: int, size: int) -> None:
         """The console wrote something; called on its thread."""
         node_rank = self._node_of_rank[rank]
-        self._loop.post(lambda: self._send(node_rank, OutputTaken(size)))
+        self._loop.post(lambda: self._send(node_rank, OutputCredit(size)))
 
     def _send(self, node_rank: int, message: Message) -> None:
         assert self._link is not None

@@ -1,4 +1,4 @@
-"""What is kept of a job while it runs: its record, its pid files, and who listens to its story."""
+"""What is kept of a job while it runs: its record, its pid files, and who listens to its events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from madrun.output.console import Console
 from madrun.output.log_troubles import LogTroubles
 from madrun.record.event import Listener
-from madrun.record.guard_handover import Will
+from madrun.record.guard_handover import GuardHandover
 from madrun.record.job_folder import PID, JobFolder
 from madrun.runner.plan import Plan
 from madrun.runner.record import Record
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from madrun.system.pid_file import PidFile
 
 
-class Keeping:
+class JobArtifacts:
     """Begins with the job and is closed with it. Raises InputError for a pid file not to be had.
 
     The guard knows from the first moment on where the record is: see madrun.record.guard_handover.
     """
 
-    def __init__(self, plan: Plan, will: Will) -> None:
-        self._plan, self._will = plan, will
+    def __init__(self, plan: Plan, handover: GuardHandover) -> None:
+        self._plan, self._handover = plan, handover
         self._pid_files: list[PidFile] = []
         folder = os.path.join(plan.job_dir, plan.spec.job_id)
         try:
@@ -35,7 +35,7 @@ class Keeping:
         except InputError:
             self._remove_pid_files()
             raise
-        will.bequeath(folder=folder, job_id=plan.spec.job_id, core=str(os.getpid()))
+        handover.register(folder=folder, job_id=plan.spec.job_id, core=str(os.getpid()))
         self._record = Record(plan, folder)
         self.listeners: list[Listener] = [self._record.take]
 
@@ -57,7 +57,7 @@ class Keeping:
         else:
             made = self._text_console(hosts, roles, on_taken, loop)
             if self._plan.request.verbose:
-                self._report_start(lambda happened: None, made)
+                self._report_start(lambda event: None, made)
         self.listeners.append(LogTroubles(made.say).take)
         return made
 
@@ -71,21 +71,21 @@ class Keeping:
         prefix = not self._plan.request.no_prefix
         if not self._plan.request.fold:
             return Console(hosts, prefix, on_taken, roles)
-        from madrun.output.coalescing_console import FoldingConsole
+        from madrun.output.coalescing_console import CoalescingConsole
 
-        return FoldingConsole(hosts, prefix, on_taken, loop, roles)
+        return CoalescingConsole(hosts, prefix, on_taken, loop, roles)
 
     def close(self) -> None:
         """The job is over: the rest of the record, and no pid file any more."""
         self._record.close()
         self._remove_pid_files()
-        self._will.settled()
+        self._handover.done()
 
     def _report_start(self, tell: Listener, console: Console) -> None:
-        from madrun.record.start_times import Startup
+        from madrun.record.start_times import StartTimes
 
         show = console.say if self._plan.request.verbose else lambda text: None
-        self.listeners.append(Startup(self._plan.spec.world.hosts, tell, show).take)
+        self.listeners.append(StartTimes(self._plan.spec.world.hosts, tell, show).take)
 
     def _write_pid_files(self, folder: str) -> None:
         request = self._plan.request
@@ -101,7 +101,7 @@ class Keeping:
 
             # The guard: the process that the user's shell knows.
             self._pid_files.append(PidFile(path, os.getppid()))
-            self._will.bequeath(pid_file=path)
+            self._handover.register(pid_file=path)
 
     def _remove_pid_files(self) -> None:
         for pid_file in self._pid_files:

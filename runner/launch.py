@@ -6,20 +6,20 @@ from collections.abc import Callable
 
 import madrun
 from madrun.backends.registry import LOCAL, TOOLS
-from madrun.job.outcome import Verdict
-from madrun.launchers.process_table import members
+from madrun.job.outcome import Outcome
+from madrun.launchers.process_table import process_table
 from madrun.output.console import Console
 from madrun.output.progress import Progress
-from madrun.record.guard_handover import Will
+from madrun.record.guard_handover import GuardHandover
 from madrun.runner.job import Job, Limits
-from madrun.runner.job_artifacts import Keeping
+from madrun.runner.job_artifacts import JobArtifacts
 from madrun.runner.plan import Plan
 from madrun.system.errors import MadrunError
 from madrun.system.exits import FAILED
 from madrun.system.loop import Loop
 
 
-def launch(plan: Plan, guard_fd: int, will: Will, loop: Loop) -> int:
+def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> int:
     """Run the job to its end; returns its exit status. The guard learns what to do after us.
 
     The loop stays open, and with it the signal handlers: a signal that comes after the verdict
@@ -35,9 +35,9 @@ def launch(plan: Plan, guard_fd: int, will: Will, loop: Loop) -> int:
         from madrun.runner.remote import check_tool
 
         check_tool(plan)
-    keeping = Keeping(plan, will)
-    job = _job(loop, plan, keeping)
-    job.story.begin(plan.backend)
+    artifacts = JobArtifacts(plan, handover)
+    job = _job(loop, plan, artifacts)
+    job.event_log.begin(plan.backend)
 
     def guard_gone() -> None:
         loop.unwatch(guard_fd)
@@ -49,20 +49,20 @@ def launch(plan: Plan, guard_fd: int, will: Will, loop: Loop) -> int:
         return run(loop, job, plan).status
     except BaseException as error:
         if isinstance(error, MadrunError):
-            job.story.end(error.exit_status, "launch", f"madrun: {error}")
+            job.event_log.end(error.exit_status, "launch", f"madrun: {error}")
         else:  # a bug: the traceback is on its way to stderr
-            job.story.end(FAILED, "core", f"madrun: {error!r}")
+            job.event_log.end(FAILED, "core", f"madrun: {error!r}")
         raise
     finally:
-        keeping.close()
+        artifacts.close()
 
 
-def _job(loop: Loop, plan: Plan, keeping: Keeping) -> Job:
-    world, request, who = plan.spec.world, plan.request, members(plan.spec)
+def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Job:
+    world, request, who = plan.spec.world, plan.request, process_table(plan.spec)
     hosts = [world.nodes[node_rank].host for node_rank in who.node_ranks]
 
     def console(on_taken: Callable[[int, int], None]) -> Console:
-        made = keeping.console(hosts, who.roles, on_taken, loop)
+        made = artifacts.console(hosts, who.roles, on_taken, loop)
         if plan.resources.cpu_only:
             workers = "one worker" if world.world_size == 1 else f"{world.world_size} workers"
             made.say(f"madrun: no GPU was found on this machine: {workers} on the CPU")
@@ -74,16 +74,16 @@ def _job(loop: Loop, plan: Plan, keeping: Keeping) -> Job:
 
     limits = Limits(request.launch_timeout, request.connect_timeout)
     progress = Progress(len(world.nodes))
-    return Job(loop, plan.spec, madrun.__version__, console, limits, progress, keeping.listeners)
+    return Job(loop, plan.spec, madrun.__version__, console, limits, progress, artifacts.listeners)
 
 
-def _run_local(loop: Loop, job: Job, plan: Plan) -> Verdict:
+def _run_local(loop: Loop, job: Job, plan: Plan) -> Outcome:
     from madrun.backends.local import LocalLink
 
     return job.run(LocalLink(loop, job.receive))
 
 
-def _run_remote(loop: Loop, job: Job, plan: Plan) -> Verdict:
+def _run_remote(loop: Loop, job: Job, plan: Plan) -> Outcome:
     from madrun.runner.remote import run_remote
 
     return run_remote(loop, job, plan)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from madrun.backends import registry as backends
 from madrun.hosts.resources import Resources, Selection, names_hosts, resolve
 from madrun.launchers.names import canonical
-from madrun.launchers.process_table import members
+from madrun.launchers.process_table import process_table
 from madrun.launchers.registry import SERVING
 from madrun.options.job_options import asked_log_dir, checked_interface
 from madrun.output.stdin import stdin_of
@@ -154,7 +154,7 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
         ready_timeout=request.ready_timeout,
     )
     _check(spec, request)
-    who = members(spec)  # raises what the launcher cannot do
+    who = process_table(spec)  # raises what the launcher cannot do
     shown_ranks(spec.output, who.size, who.noun)
     spec = replace(spec, stdin=stdin_of(request.stdin, who.size, who.noun))
     backend_args(request, backend)

@@ -15,8 +15,8 @@ from queue import SimpleQueue
 from typing import Any
 
 import madrun
-from madrun.launchers.process_table import members
-from madrun.record.event import Happened
+from madrun.launchers.process_table import process_table
+from madrun.record.event import Event
 from madrun.record.job_folder import PLAN, SUMMARY, JobFolder
 from madrun.runner.plan import Plan, Request
 
@@ -33,16 +33,16 @@ class Record:
     def __init__(self, plan: Plan, path: str) -> None:
         self._plan = plan
         self._folder = JobFolder(path)
-        self._queue: SimpleQueue[Happened | None] = SimpleQueue()
+        self._queue: SimpleQueue[Event | None] = SimpleQueue()
         self._events: list[dict[str, Any]] = []
         self._begin = threading.Event()
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._thread.start()
 
-    def take(self, happened: Happened) -> None:
+    def take(self, event: Event) -> None:
         """Write an event down, soon."""
-        self._queue.put(happened)
-        if happened.name == "phase" and happened.facts["phase"] not in _EARLY:
+        self._queue.put(event)
+        if event.name == "state" and event.fields["state"] not in _EARLY:
             self._begin.set()
 
     def close(self) -> None:
@@ -53,14 +53,14 @@ class Record:
 
     def _run(self) -> None:
         self._begin.wait(_QUICK)
-        from madrun.record.start_times import Startup
+        from madrun.record.start_times import StartTimes
 
-        startup = Startup(self._plan.spec.world.hosts, self._append)
+        startup = StartTimes(self._plan.spec.world.hosts, self._append)
         try:
             self._open()
-            while (happened := self._queue.get()) is not None:
-                self._append(happened)
-                startup.take(happened)
+            while (event := self._queue.get()) is not None:
+                self._append(event)
+                startup.take(event)
             self._summarize()
         except OSError as error:
             where = f"{self._folder.path}: {error.strerror}"
@@ -80,14 +80,14 @@ class Record:
         except OSError:
             return  # a convenience, and another job may be doing the same
 
-    def _append(self, happened: Happened) -> None:
+    def _append(self, event: Event) -> None:
         import json
 
         from madrun.record.summary import make_event
 
-        event = make_event(happened.name, happened.at, happened.facts)
-        self._folder.append(json.dumps(event))
-        self._events.append(event)
+        fields = make_event(event.name, event.at, event.fields)
+        self._folder.append(json.dumps(fields))
+        self._events.append(fields)
 
     def _summarize(self) -> None:
         import json
@@ -121,7 +121,7 @@ def described(plan: Plan) -> dict[str, Any]:
         "python": spec.python,
         "workdir": spec.workdir,
         "world_size": spec.world.world_size,
-        "roles": list(members(spec).roles),
+        "roles": list(process_table(spec).roles),
         "world": {node.host: list(node.devices) for node in spec.world.nodes},
         "hosts": [
             {"name": each.name, "address": each.address, "user": each.user, "port": each.port}

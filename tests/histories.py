@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from madrun.hosts.world import Node, World
-from madrun.job.state_machine import Life
-from madrun.job.states import Action, Phase, Tell
+from madrun.job.state_machine import StateMachine
+from madrun.job.states import Action, JobState, Tell
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.key_line import KeyLine
 from madrun.wire.messages import (
@@ -36,24 +36,24 @@ class History:
     ) -> None:
         world = World(tuple(Node(f"node{n}", (0, 1)) for n in range(nodes)))
         spec = JobSpec("j", world, ("x",), launcher=launcher, grace=GRACE, master_addr=master_addr)
-        self.life = Life(spec, VERSION, agents_leave=agents_leave)
+        self.machine = StateMachine(spec, VERSION, agents_leave=agents_leave)
         self.now = 100.0
         self.everybody = range(nodes)
 
-    def phase(self) -> Phase:
+    def state(self) -> JobState:
         """Where the job stands."""
-        return self.life.phase
+        return self.machine.state
 
     def hears(self, node: int, message: Message, at: float = 0.0) -> list[Action]:
         """A message of an agent."""
         self.now += 1.0
-        return self.life.heard(node, message, at or self.now, self.now)
+        return self.machine.heard(node, message, at or self.now, self.now)
 
     def key(self, node: int, version: str = VERSION) -> list[Action]:
         """A key line that the backend brought."""
         self.now += 1.0
         line = KeyLine(node, version, KEY)
-        return self.life.agent_key(node, line, (f"10.0.0.{node}", f"fd00::{node}"), self.now)
+        return self.machine.agent_key(node, line, (f"10.0.0.{node}", f"fd00::{node}"), self.now)
 
     def greeted(self, *nodes: int) -> list[Action]:
         """Key line and Hello of these nodes, of all where none is named."""

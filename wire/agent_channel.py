@@ -1,8 +1,8 @@
 """The agent's end of the control channel, and its lease on life.
 
 The agent's workers live only as long as the runner is heard of. The thread here answers each
-heartbeat at once, sends pulses, and says so when the runner has gone; it does nothing that could
-block.
+heartbeat at once, sends UDP heartbeats, and says so when the runner has gone; it does nothing
+that could block.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from zmq.utils import z85
 from madrun.hosts.reach import first_reachable
 from madrun.system.errors import ClusterError, WireError
 from madrun.wire.codec import MAX_FRAME, pack, unpack
-from madrun.wire.lease import Tie
-from madrun.wire.messages import Beat, Begin, Dropped, Message, Output, Pulses
-from madrun.wire.udp_heartbeat import PULSES_PER_TIMEOUT, AgentPulse, is_loopback
+from madrun.wire.lease import LivenessMonitor
+from madrun.wire.messages import Begin, Dropped, Heartbeat, Message, Output, UdpHeartbeats
+from madrun.wire.udp_heartbeat import HEARTBEATS_PER_TIMEOUT, AgentHeartbeat, is_loopback
 
 _RECONNECT_LIMIT = 0.5  # seconds without a word after the connection broke
 _CONNECT_LIMIT = 10.0
@@ -48,9 +48,9 @@ class AgentChannel:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._public, self._secret = zmq.curve_keypair()
         self.public_key = z85.decode(self._public).hex()
-        self._tie = Tie(patience, time.monotonic())
-        self._pulse: AgentPulse | None = None
-        self._pulse_interval = self._next_pulse = float("inf")
+        self._liveness = LivenessMonitor(patience, time.monotonic())
+        self._udp_heartbeat: AgentHeartbeat | None = None
+        self._udp_interval = self._next_udp_heartbeat = float("inf")
         self._outgoing: deque[tuple[bool, bytes]] = deque()
         self._closing = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -82,8 +82,8 @@ class AgentChannel:
         if self._thread.is_alive():
             self._thread.join()
         self._context.destroy(linger=500)
-        if self._pulse is not None:
-            self._pulse.close()
+        if self._udp_heartbeat is not None:
+            self._udp_heartbeat.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -113,7 +113,7 @@ class AgentChannel:
         while True:
             ready = self._poller.poll(self._patience())
             # Before anything queued is read: a process that was stopped must not go on.
-            if self._tie.expired(time.monotonic()):
+            if self._liveness.expired(time.monotonic()):
                 self._post(lambda: self._on_lost("no word from the runner"))
                 return
             for source, _events in ready:
@@ -123,21 +123,23 @@ class AgentChannel:
                 (self._output if is_output else self._control).send(frame)
             if self._closing:
                 return
-            self._send_pulse()
+            self._send_udp_heartbeat()
 
     def _handle(self, source: Any, handler: Callable[[], None]) -> None:
         self._handlers[source] = handler
         self._poller.register(source, zmq.POLLIN)
 
     def _patience(self) -> int:
-        """Milliseconds until the next pulse is due or the tie may be cut."""
+        """Milliseconds until the next UDP heartbeat is due or the runner counts as lost."""
         now = time.monotonic()
-        return int(max(0.0, min(self._tie.rest(now), self._next_pulse - now)) * 1000) + 1
+        return (
+            int(max(0.0, min(self._liveness.rest(now), self._next_udp_heartbeat - now)) * 1000) + 1
+        )
 
     def _disconnected(self) -> None:
         event, _value = struct.unpack("=Hi", self._monitor.recv_multipart()[0])
         if event == zmq.EVENT_DISCONNECTED:
-            self._tie.connection_ended(time.monotonic(), _RECONNECT_LIMIT)
+            self._liveness.connection_ended(time.monotonic(), _RECONNECT_LIMIT)
 
     def _receive(self) -> None:
         try:
@@ -146,30 +148,30 @@ class AgentChannel:
             return
         now = time.monotonic()
         if isinstance(message, Begin):
-            self._tie.set_timeout(message.spec.heartbeat_timeout)
-            self._pulse_interval = message.spec.heartbeat_timeout / PULSES_PER_TIMEOUT
-            self._next_pulse = now
-        self._tie.word(now)
-        if isinstance(message, Beat):
-            self._control.send(pack(Beat(now, message.sent)))
-        elif isinstance(message, Pulses):
-            self._begin_pulses(message)
+            self._liveness.set_timeout(message.spec.heartbeat_timeout)
+            self._udp_interval = message.spec.heartbeat_timeout / HEARTBEATS_PER_TIMEOUT
+            self._next_udp_heartbeat = now
+        self._liveness.message(now)
+        if isinstance(message, Heartbeat):
+            self._control.send(pack(Heartbeat(now, message.sent)))
+        elif isinstance(message, UdpHeartbeats):
+            self._begin_udp_heartbeats(message)
         else:
             self._post(lambda: self._on_message(message))
 
-    def _begin_pulses(self, told: Pulses) -> None:
+    def _begin_udp_heartbeats(self, told: UdpHeartbeats) -> None:
         """Where the way to the runner is a tunnel's end on this machine, no datagram goes."""
-        if self._pulse is None and not is_loopback(self._address):
-            self._pulse = AgentPulse(self._address, told.port, told.node_rank, told.key)
-            self._handle(self._pulse.socket.fileno(), self._take_pulses)
+        if self._udp_heartbeat is None and not is_loopback(self._address):
+            self._udp_heartbeat = AgentHeartbeat(self._address, told.port, told.node_rank, told.key)
+            self._handle(self._udp_heartbeat.socket.fileno(), self._take_udp_heartbeats)
 
-    def _send_pulse(self) -> None:
+    def _send_udp_heartbeat(self) -> None:
         now = time.monotonic()
-        if now >= self._next_pulse:
-            self._next_pulse = now + self._pulse_interval
-            if self._pulse is not None:
-                self._pulse.beat()
+        if now >= self._next_udp_heartbeat:
+            self._next_udp_heartbeat = now + self._udp_interval
+            if self._udp_heartbeat is not None:
+                self._udp_heartbeat.beat()
 
-    def _take_pulses(self) -> None:
-        if self._pulse is not None and self._pulse.heard():
-            self._tie.pulse(time.monotonic())
+    def _take_udp_heartbeats(self) -> None:
+        if self._udp_heartbeat is not None and self._udp_heartbeat.heard():
+            self._liveness.udp_heartbeat(time.monotonic())

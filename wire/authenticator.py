@@ -1,4 +1,4 @@
-"""The door: only agents whose key the backend brought back may speak.
+"""Only agents whose key the backend brought back may speak.
 
 ZeroMQ asks a ZAP handler (RFC 27) on an inproc socket about each CURVE client. An agent may
 connect a moment before the backend has carried its key line to us, so a question about an
@@ -16,7 +16,7 @@ _PENDING_LIMIT = 10_000  # keys; strangers cannot grow the memory without bound
 _PER_KEY = 4  # an agent has two connections, and may have tried each of them again
 
 
-class Door:
+class Authenticator:
     """Answers ZAP questions of one context; lives on the channel's thread."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# How many timeouts the connection itself may be silent while pulses say that the other side lives.
+# How many timeouts the connection itself may be silent while UDP heartbeats come.
 CONNECTION_TIMEOUTS = 24
 
 
@@ -43,15 +43,15 @@ class Lease:
         return self._over
 
 
-class Tie:
-    """What holds one side of a job to the other: words on the connection, and pulses beside it.
+class LivenessMonitor:
+    """Whether the other side of a job is alive: words on the connection, and UDP heartbeats.
 
-    Either keeps the tie for ``timeout`` seconds. Pulses alone keep it for CONNECTION_TIMEOUTS of
-    those: an other side that lives but can tell us nothing is no use for ever.
+    Either keeps it alive for ``timeout`` seconds. UDP heartbeats alone keep it alive for
+    CONNECTION_TIMEOUTS of those: an other side that can tell us nothing is no use for ever.
 
-    >>> tie = Tie(5.0, now=0.0)
-    >>> tie.word(1.0), tie.pulse(5.0), tie.pulse(9.9), tie.expired(14.8)
-    (True, True, True, False)
+    >>> monitor = LivenessMonitor(5.0, now=0.0)
+    >>> monitor.message(1.0), monitor.udp_heartbeat(5.0), monitor.expired(9.9)
+    (True, True, False)
     """
 
     def __init__(self, timeout: float, now: float) -> None:
@@ -63,16 +63,16 @@ class Tie:
         """From the next sign of life on."""
         self._any.timeout, self._connection.timeout = timeout, timeout * CONNECTION_TIMEOUTS
 
-    def word(self, now: float) -> bool:
-        """Something came over the connection; False where the tie had been cut already."""
+    def message(self, now: float) -> bool:
+        """Something came over the connection; False where it had run out already."""
         if self.expired(now):
             return False
         self._broken = False
         self._connection.renew(now)
         return self._any.renew(now)
 
-    def pulse(self, now: float) -> bool:
-        """A pulse came; after the end of the connection it says nothing."""
+    def udp_heartbeat(self, now: float) -> bool:
+        """A UDP heartbeat came; after the end of the connection it says nothing."""
         if self._broken or self.expired(now):
             return False
         return self._any.renew(now)
@@ -83,11 +83,11 @@ class Tie:
         self._any.shorten(now, rest)
 
     def rest(self, now: float) -> float:
-        """Seconds until it is cut, if nothing comes."""
+        """Seconds until the other side is lost, if nothing comes."""
         return min(self._any.rest(now), self._connection.rest(now))
 
     def expired(self, now: float) -> bool:
-        """True once it has been cut; it stays so."""
+        """True once the other side is lost; it stays so."""
         return self._any.expired(now) or self._connection.expired(now)
 
 

@@ -4,9 +4,9 @@ Named tuples, because every start of madrun pays for them: a frozen dataclass ta
 long to make (0.8 ms each).
 
 Up (agent to runner): Hello, CheckIn, MasterTried, Started, StartedLater, Serving, Exited,
-Concluded, Drained, Output, Dropped, InputTaken, Interrupted, Finished.
-Down (runner to agent): Begin, TryMaster, Go, End, Signal, Input, OutputTaken, Bye.
-On the channel's own thread: Pulses (down), Beat (both ways).
+Concluded, Drained, Output, Dropped, InputCredit, Interrupted, Finished.
+Down (runner to agent): Begin, TryMaster, Go, End, Signal, Input, OutputCredit, Bye.
+On the channel's own thread: UdpHeartbeats (down), Beat (both ways).
 Times named ``at`` or ``sent`` are monotonic seconds of the node that sends.
 """
 
@@ -196,14 +196,14 @@ class Input(NamedTuple):
     data: bytes
 
 
-class InputTaken(NamedTuple):
+class InputCredit(NamedTuple):
     """A worker's stdin took this many bytes: as many more may be sent. 0: it takes no more."""
 
     rank: int
     size: int
 
 
-class OutputTaken(NamedTuple):
+class OutputCredit(NamedTuple):
     """The console took this many bytes: as many more may be sent."""
 
     size: int
@@ -213,15 +213,15 @@ class Bye(NamedTuple):
     """The runner has heard ``Finished``: the agent may go."""
 
 
-class Beat(NamedTuple):
+class Heartbeat(NamedTuple):
     """A sign of life; ``echo`` is the ``sent`` of the last beat heard from the other side."""
 
     sent: float
     echo: float
 
 
-class Pulses(NamedTuple):
-    """Where to send pulses (see ``pulse``): the runner's UDP port, and this agent's key."""
+class UdpHeartbeats(NamedTuple):
+    """Where UDP heartbeats go (see ``udp_heartbeat``): the runner's port, and this agent's key."""
 
     node_rank: int
     port: int
@@ -230,6 +230,6 @@ class Pulses(NamedTuple):
 
 Message = (
     Hello | CheckIn | MasterTried | Started | StartedLater | Serving | Exited | Concluded | Drained
-    | Output | Dropped | InputTaken | Interrupted | Finished | Begin | TryMaster | Go | End | Signal
-    | Input | OutputTaken | Bye | Beat | Pulses
+    | Output | Dropped | InputCredit | Interrupted | Finished | Begin | TryMaster | Go | End
+    | Signal | Input | OutputCredit | Bye | Heartbeat | UdpHeartbeats
 )  # fmt: skip

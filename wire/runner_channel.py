@@ -1,8 +1,8 @@
 """The runner's end of the control channel: two CURVE ROUTER sockets on a thread of their own.
 
 One socket carries control messages and heartbeats, the other one workers' output, so that no
-flood of logs stands before a sign of life; pulses go beside them as datagrams. The thread only
-moves frames: neither the console nor a disk can hold up a heartbeat.
+flood of logs stands before a sign of life; UDP heartbeats go beside them. The thread only moves
+frames: neither the console nor a disk can hold up a heartbeat.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import zmq
 from zmq.utils import z85
 
 from madrun.system.errors import WireError
-from madrun.wire.authenticator import DOMAIN, Door
+from madrun.wire.authenticator import DOMAIN, Authenticator
 from madrun.wire.codec import MAX_FRAME, pack, unpack
-from madrun.wire.lease import ClockOffset, Tie
-from madrun.wire.messages import Beat, Hello, Message, Pulses
-from madrun.wire.udp_heartbeat import RunnerPulse, new_key
+from madrun.wire.lease import ClockOffset, LivenessMonitor
+from madrun.wire.messages import Heartbeat, Hello, Message, UdpHeartbeats
+from madrun.wire.udp_heartbeat import RunnerHeartbeat, new_key
 
 BEATS_PER_TIMEOUT = 5
 _HANDSHAKE_LIMIT_MS = 30_000
@@ -34,8 +34,8 @@ class _Peer:
     """What the channel knows of one agent that has said Hello."""
 
     routing_id: bytes
-    tie: Tie
-    pulse_key: bytes = field(default_factory=new_key)
+    liveness: LivenessMonitor
+    heartbeat_key: bytes = field(default_factory=new_key)
     clock: ClockOffset = field(default_factory=ClockOffset)
 
 
@@ -56,12 +56,12 @@ class RunnerChannel:
         self._post, self._on_message, self._on_silent = post, on_message, on_silent
         self._timeout = timeout
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._door = Door(self._context)
+        self._authenticator = Authenticator(self._context)
         public, secret = zmq.curve_keypair()
         self.public_key = z85.decode(public).hex()
         self._control = self._listen(secret)
         self._output = self._listen(secret)
-        self._pulse = RunnerPulse()
+        self._udp_heartbeat = RunnerHeartbeat()
         self.ports = (self._port(self._control), self._port(self._output))
         self._peers: dict[int, _Peer] = {}
         self._outgoing: deque[Callable[[], None]] = deque()
@@ -72,7 +72,7 @@ class RunnerChannel:
 
     def admit(self, node_rank: int, key: str) -> None:
         """Let in the agent with this public key (hex)."""
-        self._do(lambda: self._door.admit(node_rank, bytes.fromhex(key)))
+        self._do(lambda: self._authenticator.admit(node_rank, bytes.fromhex(key)))
 
     def send(self, node_rank: int, message: Message) -> None:
         """Send to one agent; to one that is not there (any more) nothing is sent."""
@@ -92,7 +92,7 @@ class RunnerChannel:
         self._do(lambda: None)
         self._thread.join()
         self._context.destroy(linger=500)
-        self._pulse.close()
+        self._udp_heartbeat.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -123,10 +123,10 @@ class RunnerChannel:
     def _run(self) -> None:
         poller = zmq.Poller()
         handlers: dict[object, Callable[[], None]] = {
-            self._door.socket: self._door.ask,
+            self._authenticator.socket: self._authenticator.ask,
             self._control: lambda: self._receive(self._control),
             self._output: lambda: self._receive(self._output),
-            self._pulse.socket.fileno(): self._take_pulses,
+            self._udp_heartbeat.socket.fileno(): self._take_udp_heartbeats,
             self._wake_read: lambda: (os.read(self._wake_read, 4096), None)[1],
         }
         for source in handlers:
@@ -149,18 +149,18 @@ class RunnerChannel:
     def _patience(self, next_beat: float) -> int:
         """Milliseconds until the next beat is due or the next lease may have run out."""
         now = time.monotonic()
-        rests = [peer.tie.rest(now) for peer in self._peers.values()]
+        rests = [peer.liveness.rest(now) for peer in self._peers.values()]
         return int(max(0.0, min([next_beat - now, *rests])) * 1000) + 1
 
     def _beat(self) -> None:
-        frame = pack(Beat(time.monotonic(), 0.0))
+        frame = pack(Heartbeat(time.monotonic(), 0.0))
         for node_rank in list(self._peers):
             self._send(node_rank, frame)
 
     def _look_for_silence(self) -> None:
         now = time.monotonic()
         for node_rank, peer in list(self._peers.items()):
-            if peer.tie.expired(now):
+            if peer.liveness.expired(now):
                 del self._peers[node_rank]
                 self._post(partial(self._on_silent, node_rank))
 
@@ -169,14 +169,14 @@ class RunnerChannel:
         if peer is not None:
             self._control.send_multipart([peer.routing_id, frame])
 
-    def _take_pulses(self) -> None:
+    def _take_udp_heartbeats(self) -> None:
         now = time.monotonic()
-        for node_rank in self._pulse.take(self._pulse_key):
-            self._peers[node_rank].tie.pulse(now)
+        for node_rank in self._udp_heartbeat.take(self._heartbeat_key):
+            self._peers[node_rank].liveness.udp_heartbeat(now)
 
-    def _pulse_key(self, node_rank: int) -> bytes | None:
+    def _heartbeat_key(self, node_rank: int) -> bytes | None:
         peer = self._peers.get(node_rank)
-        return peer.pulse_key if peer else None
+        return peer.heartbeat_key if peer else None
 
     def _receive(self, socket: zmq.Socket[bytes]) -> None:
         frames = socket.recv_multipart(copy=False)
@@ -189,13 +189,16 @@ class RunnerChannel:
         now = time.monotonic()
         peer = self._peers.get(node_rank)
         if isinstance(message, Hello) and socket is self._control and peer is None:
-            peer = _Peer(routing_id.bytes, Tie(self._timeout, now))
+            peer = _Peer(routing_id.bytes, LivenessMonitor(self._timeout, now))
             self._peers[node_rank] = peer
-            self._send(node_rank, pack(Beat(now, 0.0)))
-            self._send(node_rank, pack(Pulses(node_rank, self._pulse.port, peer.pulse_key)))
-        if peer is None or not peer.tie.word(now):
+            self._send(node_rank, pack(Heartbeat(now, 0.0)))
+            self._send(
+                node_rank,
+                pack(UdpHeartbeats(node_rank, self._udp_heartbeat.port, peer.heartbeat_key)),
+            )
+        if peer is None or not peer.liveness.message(now):
             return
-        if isinstance(message, Beat):
+        if isinstance(message, Heartbeat):
             peer.clock.sample(message.echo, message.sent, now)
         else:
             self._post(lambda: self._on_message(node_rank, message))

@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable
 from hashlib import blake2b
 
-PULSES_PER_TIMEOUT = 20
+HEARTBEATS_PER_TIMEOUT = 20
 KEY_SIZE = 32  # bytes
 _UP, _DOWN = b"^", b"v"
 _BODY = struct.Struct("!cIQ")  # the way it goes, node rank, number
@@ -29,7 +29,7 @@ _AT_ONCE = 1000  # datagrams read before something else gets its turn
 
 
 def new_key() -> bytes:
-    """A key for the pulses of one agent."""
+    """A key for the UDP heartbeats of one agent."""
     return os.urandom(KEY_SIZE)
 
 
@@ -39,8 +39,8 @@ def sealed(key: bytes, way: bytes, node_rank: int, number: int) -> bytes:
     return body + blake2b(body, key=key, digest_size=_SEAL_SIZE).digest()
 
 
-class RunnerPulse:
-    """The runner's socket: each true pulse of an agent is answered with one.
+class RunnerHeartbeat:
+    """The runner's socket: each true UDP heartbeat of an agent is answered with one.
 
     ``port`` is 0 where there can be no such socket; nothing is ever heard then.
     """
@@ -51,7 +51,7 @@ class RunnerPulse:
         self._numbers: dict[int, int] = {}
 
     def take(self, key_of: Callable[[int], bytes | None]) -> set[int]:
-        """Answer what has come in; returns the node ranks of which true pulses were among it."""
+        """Answer what has come in; returns the node ranks that sent true heartbeats."""
         alive = set()
         for _ in range(_AT_ONCE):
             try:
@@ -79,7 +79,7 @@ class RunnerPulse:
         self.socket.close()
 
 
-class AgentPulse:
+class AgentHeartbeat:
     """The agent's socket. ``address`` is the runner's as the control connection found it."""
 
     def __init__(self, address: str, port: int, node_rank: int, key: bytes) -> None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 from madrun.agent.diagnosis.error_files import ErrorFiles
-from madrun.agent.diagnosis.kernel_events import KernelNews
+from madrun.agent.diagnosis.kernel_events import KernelEvents
 from madrun.system.private_folder import parent_folder
 from madrun.wire.messages import Exited
 
@@ -33,7 +33,7 @@ class Diagnosis:
         self._workdir, self._root = workdir, root
         self._folders = [folder for folder in (workdir, log_dir, tmp, _SHM) if folder]
         self._files = ErrorFiles(tmp)
-        self._kernel: KernelNews | None = None
+        self._kernel: KernelEvents | None = None
         self._stuck = False
 
     def prepare(self, env: dict[str, str], rank: int) -> None:
@@ -42,7 +42,7 @@ class Diagnosis:
 
     def begin(self) -> None:
         """The workers run: what the kernel says from now on counts."""
-        self._kernel = KernelNews(self._root)
+        self._kernel = KernelEvents(self._root)
 
     def preload(self) -> None:
         """Have at hand what a cause takes; nobody waits for that now."""

@@ -12,7 +12,7 @@ from madrun.agent.diagnosis.memory_kills import MemoryKills
 _FIRST_NAMESPACE = "pid:[4026531836]"
 
 
-class KernelNews:
+class KernelEvents:
     """Counters and log from its construction on; ``root`` is where /proc, /sys and /dev are."""
 
     def __init__(self, root: str = "/") -> None:

@@ -14,7 +14,7 @@ from madrun.system.exits import FAILED
 READY, GO, FAILURE, DONE, OVER, BEAT = "ready", "go", "failed", "done", "over", "beat"
 
 
-class Word(NamedTuple):
+class PeerMessage(NamedTuple):
     """One message between agents; ``origin`` is the node rank that a failure began on."""
 
     kind: str
@@ -23,7 +23,7 @@ class Word(NamedTuple):
     text: str = ""
 
 
-class Hub:
+class Coordinator:
     """Takes every agent's words; returns what all agents, that of node 0 too, have to hear."""
 
     def __init__(self, hosts: tuple[str, ...]) -> None:
@@ -31,14 +31,14 @@ class Hub:
         self._ready: set[int] = set()
         self._done: set[int] = set()
         self._over = False
-        self.failure: Word | None = None
+        self.failure: PeerMessage | None = None
 
-    def heard(self, node_rank: int, word: Word) -> list[Word]:
+    def heard(self, node_rank: int, word: PeerMessage) -> list[PeerMessage]:
         """An agent said something; it speaks for itself only."""
         if word.kind == READY:
             self._ready.add(node_rank)
             everybody = len(self._ready) == len(self._hosts)
-            return [Word(GO)] if everybody and self.failure is None else []
+            return [PeerMessage(GO)] if everybody and self.failure is None else []
         if word.kind == FAILURE:
             return self._failed(word._replace(origin=node_rank))
         if word.kind == DONE:
@@ -46,23 +46,23 @@ class Hub:
             return self._check_over()
         return []
 
-    def lost(self, node_rank: int, reason: str) -> list[Word]:
+    def lost(self, node_rank: int, reason: str) -> list[PeerMessage]:
         """An agent will not be heard again; expected of none before the job is over."""
         if node_rank in self._done or self._over:
             return []
         self._done.add(node_rank)
         text = f"host {self._hosts[node_rank]} was lost: {reason}"
-        return [*self._failed(Word(FAILURE, FAILED, node_rank, text)), *self._check_over()]
+        return [*self._failed(PeerMessage(FAILURE, FAILED, node_rank, text)), *self._check_over()]
 
-    def _failed(self, word: Word) -> list[Word]:
+    def _failed(self, word: PeerMessage) -> list[PeerMessage]:
         """Whatever is heard of first is the cause; what comes later is its consequence."""
         if self.failure is not None or self._over:
             return []
         self.failure = word
         return [word]
 
-    def _check_over(self) -> list[Word]:
+    def _check_over(self) -> list[PeerMessage]:
         if self._over or len(self._done) < len(self._hosts):
             return []
         self._over = True
-        return [Word(OVER, self.failure.status if self.failure else 0)]
+        return [PeerMessage(OVER, self.failure.status if self.failure else 0)]

@@ -19,7 +19,7 @@ _LONGEST = 1024 * 1024  # bytes of one message: the World of 65536 nodes fits
 _READ = 65536
 
 
-class Line:
+class JsonSocket:
     """One end of a connection, on a loop; ``on_end(reason)`` is called once, unless we close it."""
 
     def __init__(self, loop: Loop, connection: socket.socket) -> None:

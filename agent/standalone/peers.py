@@ -11,8 +11,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from madrun.agent.standalone.coordinator import BEAT, DONE, FAILURE, GO, OVER, READY, Hub, Word
-from madrun.agent.standalone.json_socket import Line
+from madrun.agent.standalone.coordinator import (
+    BEAT,
+    DONE,
+    FAILURE,
+    GO,
+    OVER,
+    READY,
+    Coordinator,
+    PeerMessage,
+)
+from madrun.agent.standalone.json_socket import JsonSocket
 from madrun.system.exits import FAILED
 from madrun.system.loop import Loop
 
@@ -32,12 +41,12 @@ class Peers:
         loop: Loop,
         node_rank: int,
         hosts: tuple[str, ...],
-        lines: dict[int, Line],
-        on_word: Callable[[Word], None],
+        lines: dict[int, JsonSocket],
+        on_word: Callable[[PeerMessage], None],
     ) -> None:
         self._loop, self._lines, self._on_word = loop, lines, on_word
         self._own, self._first = node_rank, hosts[0]
-        self._hub = Hub(hosts) if node_rank == 0 else None
+        self._hub = Coordinator(hosts) if node_rank == 0 else None
         self._heard: set[str] = set()
         self.silent = False  # somebody is lost who may still run
         for rank, line in lines.items():
@@ -50,15 +59,15 @@ class Peers:
 
     def ready(self) -> None:
         """This node is able to start."""
-        self._say(Word(READY))
+        self._say(PeerMessage(READY))
 
     def failed(self, status: int, text: str) -> None:
         """The job is to end: this happened here, and with this exit status."""
-        self._say(Word(FAILURE, status, self._own, text))
+        self._say(PeerMessage(FAILURE, status, self._own, text))
 
     def done(self) -> None:
         """Nothing of the job runs here any more."""
-        self._say(Word(DONE))
+        self._say(PeerMessage(DONE))
 
     def leave(self, then: Callable[[], None]) -> None:
         """After ``over``: let the others hear it, and go on with ``then``."""
@@ -71,20 +80,20 @@ class Peers:
         self._loop.call_later(_FAREWELL, then)
         self._check_farewell()
 
-    def _say(self, word: Word) -> None:
+    def _say(self, word: PeerMessage) -> None:
         if self._hub is not None:
             self._tell_all(self._hub.heard(0, word))
         else:
             for line in self._lines.values():
                 line.send(*word)
 
-    def _tell_all(self, words: list[Word]) -> None:
+    def _tell_all(self, words: list[PeerMessage]) -> None:
         for word in words:
             for line in list(self._lines.values()):
                 line.send(*word)
             self._hear(word)
 
-    def _hear(self, word: Word) -> None:
+    def _hear(self, word: PeerMessage) -> None:
         """On a later turn: who says something must be at rest when the answer comes."""
         if word.kind not in self._heard:
             self._heard.add(word.kind)
@@ -93,7 +102,7 @@ class Peers:
     def _message(self, node_rank: int, message: list[Any]) -> None:
         match message:
             case [str(kind), int(status), int(origin), str(text)] if 0 <= status < 256:
-                word = Word(kind, status, origin, text)
+                word = PeerMessage(kind, status, origin, text)
             case _:
                 return
         if self._hub is not None:
@@ -108,8 +117,8 @@ class Peers:
             self._check_farewell()
         elif OVER not in self._heard:
             text = f"host {self._first} was lost: {reason}"
-            self._hear(Word(FAILURE, FAILED, 0, text))
-            self._hear(Word(OVER, FAILED))
+            self._hear(PeerMessage(FAILURE, FAILED, 0, text))
+            self._hear(PeerMessage(OVER, FAILED))
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -119,7 +128,7 @@ class Peers:
                 line.close()
                 self._ended(rank, f"no word from its agent for {SILENCE:g} s")
             else:
-                line.send(*Word(BEAT))
+                line.send(*PeerMessage(BEAT))
         self._loop.call_later(_BEAT_INTERVAL, self._beat)
 
     _farewell: Callable[[], None] | None = None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import madrun
 from madrun.agent.master_port import bound
-from madrun.agent.standalone.json_socket import Line
+from madrun.agent.standalone.json_socket import JsonSocket
 from madrun.hosts import hostlist
 from madrun.hosts.slurm import Place, ports_of_step
 from madrun.system.errors import ClusterError
@@ -27,7 +27,7 @@ _PAUSE = 0.1  # seconds between two looks whether node 0 is there
 _COME, _WELCOME, _MET, _NO = "madrun agent", "welcome", "met", "no"
 
 
-class Strength(NamedTuple):
+class NodeCapacity(NamedTuple):
     """What a node brings: how many devices it shows, and how many workers it is to run."""
 
     devices: int
@@ -40,13 +40,18 @@ class Met(NamedTuple):
     ``lines`` lead to the others: on node 0 to each by node rank, elsewhere to node 0.
     """
 
-    strengths: tuple[Strength, ...]
+    strengths: tuple[NodeCapacity, ...]
     master_port: int
-    lines: dict[int, Line]
+    lines: dict[int, JsonSocket]
 
 
 def meet(
-    loop: Loop, place: Place, own: Strength, address: str, master_port: int, limit: float = LIMIT
+    loop: Loop,
+    place: Place,
+    own: NodeCapacity,
+    address: str,
+    master_port: int,
+    limit: float = LIMIT,
 ) -> Met:
     """Come together; ``address`` is node 0's. Returns on every node or raises ClusterError there.
 
@@ -69,13 +74,13 @@ class _Host:
     """Node 0: listens until everybody has come."""
 
     def __init__(
-        self, loop: Loop, place: Place, own: Strength, master_port: int, limit: float
+        self, loop: Loop, place: Place, own: NodeCapacity, master_port: int, limit: float
     ) -> None:
         self.result: Met | str = ""
         self._loop, self._place, self._limit = loop, place, limit
-        self._come: dict[int, Strength] = {0: own}
-        self._lines: dict[int, Line] = {}
-        self._strangers: set[Line] = set()  # who has not said who he is
+        self._come: dict[int, NodeCapacity] = {0: own}
+        self._lines: dict[int, JsonSocket] = {}
+        self._strangers: set[JsonSocket] = set()  # who has not said who he is
         self._listener = _listen(place)
         own_port = self._listener.getsockname()[1]
         self._master_port = master_port or _free_port(place, (own_port,))
@@ -87,11 +92,11 @@ class _Host:
             connection, _ = self._listener.accept()
         except OSError:  # who knocked has gone
             return
-        line = Line(self._loop, connection)
+        line = JsonSocket(self._loop, connection)
         line.on_message = partial(self._heard, line)
         self._strangers.add(line)
 
-    def _heard(self, line: Line, message: list[Any]) -> None:
+    def _heard(self, line: JsonSocket, message: list[Any]) -> None:
         match message:
             case [str(word), str(version), str(job), str(step), int(rank), int(devices), int(own)]:
                 mine = (_COME, self._place.job_id, self._place.step_id)
@@ -105,7 +110,7 @@ class _Host:
         line.send(_WELCOME)
         self._strangers.discard(line)
         self._lines[rank] = line
-        self._come[rank] = Strength(devices, own)
+        self._come[rank] = NodeCapacity(devices, own)
         host = self._place.hosts[rank]
         line.on_end = lambda reason: self._end(f"{host} left before the start: {reason}")
         if version != madrun.__version__:
@@ -151,7 +156,9 @@ class _Host:
 class _Guest:
     """Every other node: looks for node 0 until it is there, then waits for the rest."""
 
-    def __init__(self, loop: Loop, place: Place, own: Strength, address: str, limit: float) -> None:
+    def __init__(
+        self, loop: Loop, place: Place, own: NodeCapacity, address: str, limit: float
+    ) -> None:
         self.result: Met | str = ""
         self._loop, self._host, self._limit = loop, place.hosts[0], limit
         ports = ports_of_step(place.job_id, place.step_id)
@@ -172,14 +179,14 @@ class _Guest:
         self._loop.post(lambda: self._end(text))
 
     def _found(self, connection: socket.socket) -> None:
-        line = Line(self._loop, connection)
+        line = JsonSocket(self._loop, connection)
         line.on_message = partial(self._heard, line)
         line.on_end = lambda reason: self._end(f"{self._host} left before the start: {reason}")
 
-    def _heard(self, line: Line, message: list[Any]) -> None:
+    def _heard(self, line: JsonSocket, message: list[Any]) -> None:
         match message:
             case [str(word), int(port), *rest] if word == _MET:
-                strengths = tuple(Strength(int(each[0]), int(each[1])) for each in rest)
+                strengths = tuple(NodeCapacity(int(each[0]), int(each[1])) for each in rest)
                 line.hold()  # another node's failure may be the next word already
                 self._end(Met(strengths, port, {0: line}))
             case [str(word), str(reason)] if word == _NO:

@@ -26,7 +26,7 @@ from madrun.system.errors import InputError
 from madrun.system.exits import FAILED
 
 if TYPE_CHECKING:
-    from madrun.agent.standalone.rendezvous import Strength
+    from madrun.agent.standalone.rendezvous import NodeCapacity
     from madrun.wire.jobspec import JobSpec
 
     SpecOf = Callable[[dict[str, Any], World, str], JobSpec]
@@ -74,14 +74,14 @@ def _run(
     values: dict[str, Any], place: Place, spec_of: SpecOf, guard_fd: int, prefix: bool, fold: bool
 ) -> int:
     from madrun.agent.standalone.rendezvous import meet
-    from madrun.agent.standalone.standalone_job import Solo
+    from madrun.agent.standalone.standalone_job import StandaloneJob
     from madrun.system.loop import Loop
 
     _check(values, place)
     chosen = {name: values.pop(name) for name in ("include", "exclude", "nproc_per_node")}
     for name in (*_BY_HAND, "nnodes"):
         values.pop(name)
-    own = strength(place, own_facts(), chosen["nproc_per_node"])
+    own = node_capacity(place, own_facts(), chosen["nproc_per_node"])
     address = values["master_addr"] or place.hosts[0]
     loop = Loop()
     loop.watch(guard_fd, lambda: os._exit(FAILED))  # nothing was started yet
@@ -92,27 +92,27 @@ def _run(
     values["master_addr"] = address if len(place.hosts) > 1 else values["master_addr"]
     spec = spec_of(values, world, f"slurm-{place.job_id}.{place.step_id}")
     _warn(place, own, spec.grace)
-    solo = Solo(spec, place.node_rank, guard_fd, prefix, fold, loop, met.lines)
+    solo = StandaloneJob(spec, place.node_rank, guard_fd, prefix, fold, loop, met.lines)
     status = solo.run()
     if solo.somebody_is_silent:
         _cancel(place)
     return status
 
 
-def strength(place: Place, facts: NodeFacts, want: int | None) -> Strength:
+def node_capacity(place: Place, facts: NodeFacts, want: int | None) -> NodeCapacity:
     """What this node brings. A mask in the environment is Slurm's; where there is none, what Slurm
     says counts, and where it says nothing (it does not know of GPUs), what the node has.
     """
-    from madrun.agent.standalone.rendezvous import Strength
+    from madrun.agent.standalone.rendezvous import NodeCapacity
 
     known = facts.mask is None and place.gpus is not None
     devices = place.gpus or 0 if known else facts.devices
-    return Strength(devices, devices or want or 1)
+    return NodeCapacity(devices, devices or want or 1)
 
 
 def world_of(
     place: Place,
-    strengths: Sequence[Strength],
+    strengths: Sequence[NodeCapacity],
     include: str,
     exclude: str,
     nproc_per_node: int | None,
@@ -147,7 +147,7 @@ def _check(values: Mapping[str, Any], place: Place) -> None:
         )
 
 
-def _warn(place: Place, own: Strength, grace: float) -> None:
+def _warn(place: Place, own: NodeCapacity, grace: float) -> None:
     """Say what will hurt, before anything starts; the first node says it for all."""
     if place.node_rank == 0:
         left = slurm.seconds_left(os.environ, time.time())
@@ -156,7 +156,7 @@ def _warn(place: Place, own: Strength, grace: float) -> None:
 
 
 def warnings(
-    place: Place, own: Strength, grace: float, cores: int, left: float | None
+    place: Place, own: NodeCapacity, grace: float, cores: int, left: float | None
 ) -> list[str]:
     """What will hurt, in plain words; ``left`` are the seconds until Slurm ends the job."""
     found = []

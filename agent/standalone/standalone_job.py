@@ -14,11 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from madrun.agent.agent import Agent
-from madrun.launchers.process_table import members
-from madrun.launchers.registry import port_wishes
+from madrun.launchers.process_table import process_table
+from madrun.launchers.registry import port_requests
 from madrun.output.console import Console
 from madrun.output.failure_report import WorkerEnd, first_failure, report_failure, tells_the_end
-from madrun.output.stdin import Feed, input_ranks
+from madrun.output.stdin import StdinForwarder, input_ranks
 from madrun.system.exits import FAILED, exit_status, exit_words
 from madrun.system.loop import Loop
 from madrun.system.signals import PASSED_ON, ending_signals, is_second_wish
@@ -35,26 +35,26 @@ from madrun.wire.messages import (
     Finished,
     Go,
     Input,
-    InputTaken,
+    InputCredit,
     Interrupted,
     Message,
     Output,
-    OutputTaken,
+    OutputCredit,
     Serving,
     Started,
 )
 
 if TYPE_CHECKING:
     # Not needed, and so not loaded, where somebody starts an agent by hand.
-    from madrun.agent.standalone.coordinator import Word
-    from madrun.agent.standalone.json_socket import Line
+    from madrun.agent.standalone.coordinator import PeerMessage
+    from madrun.agent.standalone.json_socket import JsonSocket
     from madrun.agent.standalone.peers import Peers
 
 _CONSOLE_LIMIT = 3.0
 _SAME_SIGNAL = 0.5  # seconds within which Slurm reaches all processes of a step
 
 
-class Solo:
+class StandaloneJob:
     """Runs one node of a job and shows its output; ``run()`` returns the exit status."""
 
     def __init__(
@@ -65,25 +65,25 @@ class Solo:
         prefix: bool,
         fold: bool = False,
         loop: Loop | None = None,
-        lines: dict[int, Line] | None = None,
+        lines: dict[int, JsonSocket] | None = None,
     ) -> None:
         """``lines`` lead to the peers (see ``meeting``); they are on this ``loop``."""
         self._spec, self._node_rank = spec, node_rank
         self._host = spec.world.nodes[node_rank].host
         self._loop = loop or Loop()
-        self._members = members(spec)
-        hosts = [spec.world.nodes[each].host for each in self._members.node_ranks]
+        self._processes = process_table(spec)
+        hosts = [spec.world.nodes[each].host for each in self._processes.node_ranks]
         self._console = self._make_console(hosts, prefix, fold)
         self._agent = Agent(self._loop, node_rank, self._up, self._agent_gone, os.environ)
-        reading = input_ranks(spec.stdin, self._members.size)
-        ours = {rank for rank in reading if self._members.node_ranks[rank] == node_rank}
-        self._feed = Feed(self._loop, ours, self._input)
+        reading = input_ranks(spec.stdin, self._processes.size)
+        ours = {rank for rank in reading if self._processes.node_ranks[rank] == node_rank}
+        self._stdin = StdinForwarder(self._loop, ours, self._input)
         self._ends: list[WorkerEnd] = []
         self._started_at = 0.0
         self._stopped: tuple[int, float] | None = None
         self._problem: CheckIn | None = None
         self._left: tuple[str, ...] = ()
-        self._failure: Word | None = None  # what ends the job on all nodes
+        self._failure: PeerMessage | None = None  # what ends the job on all nodes
         self._over = self._finished = False
         self._master_port, self._ports = 0, tuple[int, ...]()
         self._peers: Peers | None = None
@@ -101,7 +101,7 @@ class Solo:
             self._loop.on_signal(number, self._agent.signal_workers)
         self._agent.receive(Begin(self._spec))
         self._loop.run()
-        status, report = self._verdict()
+        status, report = self._outcome()
         for name in self._left:
             self._console.say(f"madagent: could not be ended: {name}")
         self._console.close(_CONSOLE_LIMIT, last_words=report)
@@ -113,12 +113,12 @@ class Solo:
         return self._peers is not None and self._peers.silent
 
     def _make_console(self, hosts: list[str], prefix: bool, fold: bool) -> Console:
-        roles = self._members.roles
+        roles = self._processes.roles
         if not fold:
             return Console(hosts, prefix, self._taken, roles)
-        from madrun.output.coalescing_console import FoldingConsole
+        from madrun.output.coalescing_console import CoalescingConsole
 
-        return FoldingConsole(hosts, prefix, self._taken, self._loop, roles)
+        return CoalescingConsole(hosts, prefix, self._taken, self._loop, roles)
 
     def _up(self, message: Message) -> None:
         self._loop.post(lambda: self._hear(message))
@@ -128,12 +128,12 @@ class Solo:
             case CheckIn():
                 self._checked_in(message)
             case Started():
-                self._feed.start()
+                self._stdin.start()
 
             case Output(rank, stream, data, pause):
                 self._console.output(rank, stream, data, pause)
-            case InputTaken(rank, size):
-                self._feed.taken(rank, size)
+            case InputCredit(rank, size):
+                self._stdin.taken(rank, size)
             case Dropped(rank, lines):
                 self._console.dropped(rank, lines)
             case Exited():
@@ -150,7 +150,7 @@ class Solo:
 
     def _exited(self, message: Exited) -> None:
         self._console.end_of(message.rank)
-        role = self._members.role(message.rank)
+        role = self._processes.role(message.rank)
         self._ends.append(WorkerEnd(self._host, message, message.at, role))
         if message.status and not message.ended:
             self._tell_failure(self._ends[-1])
@@ -187,7 +187,7 @@ class Solo:
         """Without a runner the other nodes count on them: one that is taken will be told about."""
         if len(self._spec.world.nodes) == 1 or not self._ports:
             return
-        wishes = port_wishes(self._spec, self._node_rank)
+        wishes = port_requests(self._spec, self._node_rank)
         for wish, number in zip(wishes, self._ports, strict=True):
             if wish.number != number:
                 self._console.say(
@@ -202,7 +202,7 @@ class Solo:
         places = ((address,), (self._ports,)) if alone and self._ports else ((), ())
         self._agent.receive(Go(address, self._master_port, *places))
 
-    def _word(self, word: Word) -> None:
+    def _word(self, word: PeerMessage) -> None:
         """What the peers have agreed on."""
         match word.kind:
             case "go":
@@ -256,9 +256,9 @@ class Solo:
         self._agent.receive(Input(rank, data))
 
     def _taken(self, _rank: int, size: int) -> None:
-        self._loop.post(lambda: self._agent.receive(OutputTaken(size)))
+        self._loop.post(lambda: self._agent.receive(OutputCredit(size)))
 
-    def _verdict(self) -> tuple[int, str]:
+    def _outcome(self) -> tuple[int, str]:
         """Exit status and report; with peers, a failure is reported where it was, and by node 0."""
         status, report = self._own_verdict()
         failure = self._failure

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from madrun.backends.agent_output import follow
 from madrun.backends.base import Launch, Listener, tell_step
-from madrun.backends.local_agent import OwnAgent
+from madrun.backends.local_agent import LocalAgent
 from madrun.backends.local_host import is_here
 from madrun.hosts.reach import own_address_towards
 from madrun.system.errors import ClusterError
@@ -34,7 +34,7 @@ class SshBackend:
         self._slots = threading.BoundedSemaphore(launch.ssh.fan_out)
         self._lock = threading.Lock()
         self._clients: list[paramiko.SSHClient] = []
-        self._own: list[OwnAgent] = []
+        self._own: list[LocalAgent] = []
         self._logins: Logins | None = None
         self._closed = False
 
@@ -65,7 +65,7 @@ class SshBackend:
     def _run(self, node_rank: int) -> None:
         host = self._launch.hosts[node_rank]
         if is_here(host):
-            agent = OwnAgent(self._launch, node_rank, self._listener)
+            agent = LocalAgent(self._launch, node_rank, self._listener)
             with self._lock:
                 self._own.append(agent)
             agent.run(self._own_addresses())

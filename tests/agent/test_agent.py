@@ -30,7 +30,7 @@ from madrun.wire.messages import (
     MasterTried,
     Message,
     Output,
-    OutputTaken,
+    OutputCredit,
     Signal,
     Started,
     TryMaster,
@@ -96,7 +96,7 @@ class Driven:
         """The next message of a kind; output is acknowledged meanwhile."""
         while (message := self.hear()) is not None:
             if isinstance(message, Output):
-                self.tell(OutputTaken(len(message.data)))
+                self.tell(OutputCredit(len(message.data)))
             if isinstance(message, kind):
                 return message
         raise AssertionError(f"no {kind.__name__} came")
@@ -384,7 +384,7 @@ def test_what_does_not_fit_is_left_undone(spec: Spec) -> None:
         driven.tell(Go("x", 1))
         driven.tell(Bye())
         driven.tell(TryMaster(("x",), 1))
-        driven.tell(OutputTaken(0))
+        driven.tell(OutputCredit(0))
         pids = driven.go(spec("import signal; signal.pause()"))
         driven.tell(Begin(spec()))
         driven.tell(Go("x", 1))

@@ -9,7 +9,7 @@ import pytest
 
 from madrun.agent.input import Inputs
 from madrun.system.loop import Loop
-from madrun.wire.messages import InputTaken, Message
+from madrun.wire.messages import InputCredit, Message
 
 MUCH = bytes(range(256)) * 1024  # more than a pipe holds
 
@@ -25,11 +25,11 @@ class Fed:
         self.inputs.open(3, write)
 
     def taken(self) -> int:
-        return sum(each.size for each in self.said if isinstance(each, InputTaken))
+        return sum(each.size for each in self.said if isinstance(each, InputCredit))
 
     @property
     def closed(self) -> bool:
-        return InputTaken(3, 0) in self.said
+        return InputCredit(3, 0) in self.said
 
     def read(self, wanted: int) -> bytes:
         """So many bytes, or fewer at the end, while the loop runs."""
@@ -63,7 +63,7 @@ def fed() -> Iterator[Fed]:
 def test_what_fits_is_written_and_said_at_once(fed: Fed) -> None:
     fed.inputs.put(3, b"line\n")
     assert os.read(fed.stdin, 100) == b"line\n"
-    assert fed.said == [InputTaken(3, 5)]
+    assert fed.said == [InputCredit(3, 5)]
 
 
 def test_what_does_not_fit_waits_and_nothing_is_said_of_it(fed: Fed) -> None:
@@ -90,10 +90,10 @@ def test_a_reader_that_goes_ends_the_flow_without_a_word(fed: Fed, before: bytes
     os.close(fed.stdin)
     stop_soon(fed.loop, lambda: fed.inputs.put(3, b"x"))
     fed.loop.run()
-    assert fed.said[-1] == InputTaken(3, 0)
+    assert fed.said[-1] == InputCredit(3, 0)
     fed.inputs.put(3, b"more")
     fed.inputs.put(3, b"")
-    assert fed.said.count(InputTaken(3, 0)) == 1
+    assert fed.said.count(InputCredit(3, 0)) == 1
 
 
 def test_nobody_else_has_a_stdin(fed: Fed) -> None:

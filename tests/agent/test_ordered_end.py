@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from madrun.agent.ordered_end import Drain
+from madrun.agent.ordered_end import OrderedEnd
 from madrun.agent.tree import Ending
 from madrun.agent.worker import Worker
 from madrun.launchers.plan import ProcessPlan
@@ -60,7 +60,7 @@ class Node:
         self.processes = [Process(pid, order) for pid, order in enumerate(orders)]
         self.kill, self.clock, self.said = Kill(), Clock(), list[Message]()
         workers = {each.pid: cast("Worker", each) for each in self.processes}
-        self.drain = Drain(self.clock, cast("Ending", self.kill), workers, self.said.append)
+        self.drain = OrderedEnd(self.clock, cast("Ending", self.kill), workers, self.said.append)
 
     def gone(self, *pids: int) -> None:
         """These have ended."""

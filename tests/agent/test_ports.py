@@ -8,7 +8,7 @@ import pytest
 
 from madrun.agent.master_port import random_port
 from madrun.agent.ports import Ports, peers_of
-from madrun.launchers.plan import Peer, PortWish
+from madrun.launchers.plan import Peer, PortRequest
 from madrun.system.errors import ClusterError
 from madrun.wire.messages import Go
 
@@ -30,7 +30,7 @@ def can_be_listened_on(number: int) -> bool:
 
 
 def test_the_usual_port_is_held_until_it_is_let_go(number: int) -> None:
-    ports = Ports([PortWish("port", number)])
+    ports = Ports([PortRequest("port", number)])
     assert ports.numbers == (number,)
     assert not can_be_listened_on(number)
     ports.release()
@@ -39,20 +39,20 @@ def test_the_usual_port_is_held_until_it_is_let_go(number: int) -> None:
 
 
 def test_another_job_finds_another_port_even_before_the_server_listens(number: int) -> None:
-    ours = Ports([PortWish("port", number)])
+    ours = Ports([PortRequest("port", number)])
     ours.release()
-    theirs = Ports([PortWish("port", number), PortWish("second", number)])
+    theirs = Ports([PortRequest("port", number), PortRequest("second", number)])
     assert len({number, *theirs.numbers}) == 3
     ours.close()
     theirs.close()
-    again = Ports([PortWish("port", number)])
+    again = Ports([PortRequest("port", number)])
     assert again.numbers == (number,)
     again.close()
 
 
 def test_a_given_port_is_had_or_the_job_is_not_started(number: int) -> None:
     with socket.create_server(("", number)), pytest.raises(ClusterError) as error:
-        Ports([PortWish("first", random_port()), PortWish("port", number, given=True)])
+        Ports([PortRequest("first", random_port()), PortRequest("port", number, given=True)])
     assert str(error.value) == f"port {number} cannot be used here: Address already in use"
 
 

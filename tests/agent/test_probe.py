@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from madrun.agent.probe import Asking, Attempt, is_whole
+from madrun.agent.probe import Attempt, ReadinessProbe, is_whole
 from madrun.launchers.plan import Probe
 from madrun.system.loop import Loop
 
@@ -138,7 +138,7 @@ def test_proxies_of_the_environment_have_no_say(
 def test_it_is_asked_again_until_it_answers_and_then_the_next_one(loop: Loop) -> None:
     with server(b"HTTP/1.1 503 No\r\n\r\n", OK, None) as (port, asked):
         probes = [Probe(f"http://127.0.0.1:{port}/{n}") for n in (1, 2)]
-        asking = Asking(loop, [probes[0], Probe(f"tcp://127.0.0.1:{port}")], loop.stop)
+        asking = ReadinessProbe(loop, [probes[0], Probe(f"tcp://127.0.0.1:{port}")], loop.stop)
         assert asking.trouble.startswith(f"http://127.0.0.1:{port}/1: no answer for 0 s")
         loop.run()
         assert asking.trouble == ""
@@ -148,7 +148,9 @@ def test_it_is_asked_again_until_it_answers_and_then_the_next_one(loop: Loop) ->
 def test_who_stops_asking_hears_nothing_more(loop: Loop) -> None:
     answered: list[bool] = []
     with server(OK) as (port, _):
-        asking = Asking(loop, [Probe(f"http://127.0.0.1:{port}/")], lambda: answered.append(True))
+        asking = ReadinessProbe(
+            loop, [Probe(f"http://127.0.0.1:{port}/")], lambda: answered.append(True)
+        )
         asking.stop()
         loop.call_later(0.1, loop.stop)
         loop.run()

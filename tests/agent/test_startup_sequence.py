@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from madrun.agent.startup_sequence import Outcome, Stages, as_failure
+from madrun.agent.startup_sequence import EndEffect, StartupSequence, as_failure
 from madrun.launchers.plan import (
     CLIENT,
     GATE,
@@ -64,7 +64,7 @@ class Asked:
 
 
 class Node:
-    """One node's stages, and what they told."""
+    """One node's startup, and what they told."""
 
     def __init__(self, *processes: ProcessPlan, announce: str = "", fails: str = "") -> None:
         self.clock = Clock()
@@ -72,9 +72,9 @@ class Node:
         self.asked: list[Asked] = []
         self._fails = fails
         plan = NodePlan("node01", 0, processes, announce=announce)
-        self.stages = Stages(self.clock, plan, LIMIT, self, self._ask)
+        self.startup = StartupSequence(self.clock, plan, LIMIT, self, self._ask)
         self.plans = {process.role: process for process in processes}
-        self.stages.begin()
+        self.startup.begin()
 
     def _ask(self, _loop: Loop, probes: Sequence[Probe], on_answer: Callable[[], None]) -> Asked:
         self.asked.append(Asked(probes, on_answer))
@@ -99,9 +99,9 @@ class Node:
         self.asked.remove(found[0])
         found[0].answer()
 
-    def ended(self, role: str, status: int = 0) -> Outcome:
+    def ended(self, role: str, status: int = 0) -> EndEffect:
         """A process ends by itself."""
-        return self.stages.ended(self.plans[role], status)
+        return self.startup.ended(self.plans[role], status)
 
 
 def process(
@@ -134,12 +134,12 @@ def test_workers_start_at_once_and_the_last_to_end_well_ends_the_node() -> None:
     node = Node(process("a", 0, WORKER), process("b", 1, WORKER))
     assert node.said == ["a", "b"]
     assert not node.clock.due, "nothing to wait for, no deadline"
-    assert [node.ended("a"), node.ended("b")] == [Outcome.GOES_ON, Outcome.DONE]
+    assert [node.ended("a"), node.ended("b")] == [EndEffect.GOES_ON, EndEffect.DONE]
 
 
 def test_a_worker_that_fails_is_the_jobs_failure() -> None:
     node = Node(process("a", 0, WORKER), process("b", 1, WORKER))
-    assert node.ended("b", 3) is Outcome.FAILED
+    assert node.ended("b", 3) is EndEffect.FAILED
 
 
 def test_head_gate_server_and_client_in_their_order() -> None:
@@ -149,17 +149,17 @@ def test_head_gate_server_and_client_in_their_order() -> None:
     assert node.said == ["head", "wait"]
     node.answers("head")
     assert node.said == ["head", "wait"], "the gate has not succeeded"
-    assert node.ended("wait") is Outcome.GOES_ON
+    assert node.ended("wait") is EndEffect.GOES_ON
     assert node.said == ["head", "wait", "vllm"]
     node.answers("models")
     assert node.said[3:] == [f"READY {URL}", "client"]
-    assert node.ended("client") is Outcome.CONCLUDED
+    assert node.ended("client") is EndEffect.CONCLUDED
     assert node.said.count(f"READY {URL}") == 1
 
 
 @pytest.mark.parametrize(("role", "status"), [("wait", 1), ("head", 0), ("head", 1), ("client", 4)])
 def test_what_fails_the_job(role: str, status: int) -> None:
-    assert over_ray().ended(role, status) is Outcome.FAILED
+    assert over_ray().ended(role, status) is EndEffect.FAILED
 
 
 def test_the_deadline_names_the_first_that_is_not_ready_and_why() -> None:
@@ -192,9 +192,9 @@ def test_once_ready_there_is_no_deadline() -> None:
 def test_nothing_starts_and_nobody_is_asked_once_the_job_ends() -> None:
     node = over_ray()
     answer = node.asked[0].answer
-    node.stages.close()
+    node.startup.close()
     node.clock.move_on(2 * LIMIT)
-    node.stages.ended(node.plans["wait"], 0)
+    node.startup.ended(node.plans["wait"], 0)
     assert all(each.stopped for each in node.asked)
     assert callable(answer)
     assert node.said == ["head"]

@@ -97,7 +97,7 @@ def test_a_short_cut_ends_nothing(breakable: Cluster) -> None:
 def test_a_lossy_slow_network_raises_no_false_alarm(breakable: Cluster) -> None:
     """20 % loss and 300 ms on two of the four nodes.
 
-    Their connections alone would be silent for five seconds now and then: the pulses count here.
+    Their connections alone would be silent for five seconds now and then: UDP heartbeats count.
     """
     hosts = ",".join(f"{host}:2" for host in breakable.hosts)
     job = Running(breakable, ["--hosts", hosts, str(WORKER), "hold"])

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from histories import GRACE, History, told
-from madrun.job.outcome import judge
-from madrun.job.states import Phase
+from madrun.job.outcome import outcome_of
+from madrun.job.states import JobState
 from madrun.wire.messages import LAST, CheckIn, Concluded, Drained, End, Exited, Go
 
 
@@ -38,37 +38,37 @@ def test_one_node_is_known_by_its_own_address() -> None:
 
 def test_step_by_step() -> None:
     history = serving()
-    assert told(history.life.stop(signal.SIGINT, 500.0)) == ends(history, "signal 2", 0)
+    assert told(history.machine.stop(signal.SIGINT, 500.0)) == ends(history, "signal 2", 0)
     assert history.hears(0, Drained(1)) == history.hears(1, Drained(2)) == []
     done = "the step before is done"
     assert told(history.hears(2, Drained(2))) == ends(history, done, 1)
     assert [history.hears(node, Drained(2)) for node in (2, 1)] == [[], []]
     assert told(history.hears(0, Drained(LAST))) == ends(history, done, 2)
     history.finished(0, 1, 2)
-    assert history.phase() is Phase.OVER
-    assert judge(history.life).status == 130
+    assert history.state() is JobState.OVER
+    assert outcome_of(history.machine).status == 130
 
 
 def test_a_node_that_has_finished_is_not_waited_for() -> None:
     history = serving(nodes=2)
-    history.life.stop(signal.SIGTERM, 500.0)
+    history.machine.stop(signal.SIGTERM, 500.0)
     history.hears(1, Drained(3))
     assert (1, End(GRACE, "the step before is done", 3)) in told(history.finished(0))
 
 
 def test_a_loss_on_the_way_ends_all_that_is_left() -> None:
     history = serving(nodes=2)
-    history.life.stop(signal.SIGTERM, 500.0)
-    actions = told(history.life.gone(1, "the agent ended", 501.0))
+    history.machine.stop(signal.SIGTERM, 500.0)
+    actions = told(history.machine.gone(1, "the agent ended", 501.0))
     assert actions == [(0, End(GRACE, "node1 is lost", LAST))]
     history.finished(0)
-    assert judge(history.life).status == 143
+    assert outcome_of(history.machine).status == 143
 
 
 def test_a_second_sigint_waits_for_no_order() -> None:
     history = serving(nodes=2)
-    history.life.stop(signal.SIGINT, 500.0)
-    actions = told(history.life.stop(signal.SIGINT, 501.5))
+    history.machine.stop(signal.SIGINT, 500.0)
+    actions = told(history.machine.stop(signal.SIGINT, 501.5))
     assert actions == ends(history, "a second SIGINT", LAST, grace=0.0)
 
 
@@ -80,7 +80,7 @@ def test_a_failure_knows_no_order() -> None:
 
 def test_trainings_end_all_at_once() -> None:
     history = History(nodes=2).running()
-    assert told(history.life.stop(signal.SIGINT, 500.0)) == ends(history, "signal 2", LAST)
+    assert told(history.machine.stop(signal.SIGINT, 500.0)) == ends(history, "signal 2", LAST)
 
 
 def concluded() -> History:
@@ -95,8 +95,8 @@ def test_the_clients_success_is_the_jobs() -> None:
     history = concluded()
     history.hears(1, Exited(1, 1, -15, 501.0, ended=True), at=501.0)
     history.finished(0, 1)
-    verdict = judge(history.life)
-    assert (verdict.status, verdict.report, verdict.kind) == (0, "", "success")
+    outcome = outcome_of(history.machine)
+    assert (outcome.status, outcome.report, outcome.kind) == (0, "", "success")
 
 
 @pytest.mark.parametrize(("at", "status"), [(499.0, 3), (501.0, 0)])
@@ -104,17 +104,17 @@ def test_a_server_that_fails_before_the_client_is_done_is_the_cause(at: float, s
     history = concluded()
     history.hears(1, Exited(1, 1, 3, at, ended=False), at=at)
     history.finished(0, 1)
-    assert judge(history.life).status == status
+    assert outcome_of(history.machine).status == status
 
 
 def test_a_client_is_no_excuse_for_what_is_left_behind() -> None:
     history = concluded()
     history.finished(0)
-    history.life.give_up()
-    assert judge(history.life).status == 125
+    history.machine.give_up()
+    assert outcome_of(history.machine).status == 125
 
 
 def test_without_a_client_servers_never_end_well() -> None:
     history = serving(nodes=2)
     history.finished(0, 1)
-    assert judge(history.life).status == 125
+    assert outcome_of(history.machine).status == 125

@@ -7,28 +7,28 @@ import signal
 import pytest
 
 from histories import History
-from madrun.job.outcome import judge
+from madrun.job.outcome import outcome_of
 from madrun.wire.messages import CheckIn, Finished, Interrupted
 
 
 def over(history: History) -> History:
     """All that can still be heard have finished."""
     for node, host in enumerate(f"node{n}" for n in history.everybody):
-        if host in history.life.unfinished():
+        if host in history.machine.unfinished():
             history.finished(node)
     return history
 
 
 def status_of(history: History) -> int:
-    return judge(history.life).status
+    return outcome_of(history.machine).status
 
 
 def test_all_went_well() -> None:
     history = History().running()
     for rank in range(6):
         history.exited(rank, 0)
-    verdict = judge(over(history).life)
-    assert (verdict.status, verdict.report) == (0, "")
+    outcome = outcome_of(over(history).machine)
+    assert (outcome.status, outcome.report) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -38,20 +38,20 @@ def test_the_status_is_that_of_the_failure(status: int, shell: int) -> None:
     history = History().running()
     history.exited(3, status)
     history.exited(0, -15, ended=True)
-    verdict = judge(over(history).life)
-    assert verdict.status == shell
-    assert verdict.report.startswith("madrun: rank 3 on node1 failed first: ")
-    assert verdict.report.endswith("madrun: ended because of it: rank 0")
+    outcome = outcome_of(over(history).machine)
+    assert outcome.status == shell
+    assert outcome.report.startswith("madrun: rank 3 on node1 failed first: ")
+    assert outcome.report.endswith("madrun: ended because of it: rank 0")
 
 
 def test_the_first_by_time_not_by_arrival() -> None:
     history = History().running()
     history.exited(0, 4, at=500.2)
     history.exited(5, 7, at=500.1)
-    verdict = judge(over(history).life)
-    assert verdict.status == 7
-    assert "rank 5 on node2 failed first" in verdict.report
-    assert "failed after it: rank 0 on node0 (exited with status 4)" in verdict.report
+    outcome = outcome_of(over(history).machine)
+    assert outcome.status == 7
+    assert "rank 5 on node2 failed first" in outcome.report
+    assert "failed after it: rank 0 on node0 (exited with status 4)" in outcome.report
 
 
 def test_one_that_was_told_to_stop_is_never_the_cause() -> None:
@@ -64,30 +64,30 @@ def test_one_that_was_told_to_stop_is_never_the_cause() -> None:
 def test_a_loss_comes_before_the_failures_it_causes() -> None:
     history = History().running()
     history.exited(0, 1, at=503.0)
-    history.life.gone(1, "no word from its agent for 5 s", 500.0)
+    history.machine.gone(1, "no word from its agent for 5 s", 500.0)
     history.finished(0, 2)
-    verdict = judge(history.life)
-    assert verdict.status == 125
-    assert "madrun: host node1 was lost at " in verdict.report
-    assert "no word from its agent for 5 s" in verdict.report
+    outcome = outcome_of(history.machine)
+    assert outcome.status == 125
+    assert "madrun: host node1 was lost at " in outcome.report
+    assert "no word from its agent for 5 s" in outcome.report
 
 
 def test_a_failure_comes_before_the_loss_it_causes() -> None:
     history = History().running()
     history.exited(2, 9, at=500.0)
-    history.life.gone(1, "the agent ended", 501.0)
+    history.machine.gone(1, "the agent ended", 501.0)
     history.finished(0, 2)
-    verdict = judge(history.life)
-    assert verdict.status == 9
-    assert "not heard of at the end: node1" in verdict.report
+    outcome = outcome_of(history.machine)
+    assert outcome.status == 9
+    assert "not heard of at the end: node1" in outcome.report
 
 
 def test_the_first_of_two_losses() -> None:
     history = History().running()
-    history.life.gone(1, "late", 500.0)
-    history.life.gone(2, "early", 499.0)
+    history.machine.gone(1, "late", 500.0)
+    history.machine.gone(2, "early", 499.0)
     history.finished(0)
-    assert "host node2 was lost" in judge(history.life).report
+    assert "host node2 was lost" in outcome_of(history.machine).report
 
 
 @pytest.mark.parametrize(
@@ -95,25 +95,25 @@ def test_the_first_of_two_losses() -> None:
 )
 def test_stopped_by_a_signal(number: signal.Signals, status: int) -> None:
     history = History().running()
-    history.life.stop(number, 500.0)
+    history.machine.stop(number, 500.0)
     history.exited(1, -15, at=500.1, ended=True)
     history.exited(0, 1, at=500.2)
-    verdict = judge(over(history).life)
-    assert verdict.status == status
-    assert verdict.report.startswith(f"madrun: stopped by {number.name}")
-    assert "ended because of it: rank 1" in verdict.report
+    outcome = outcome_of(over(history).machine)
+    assert outcome.status == status
+    assert outcome.report.startswith(f"madrun: stopped by {number.name}")
+    assert "ended because of it: rank 1" in outcome.report
 
 
 def test_stopped_after_a_failure_is_the_failure() -> None:
     history = History().running()
     history.exited(0, 3, at=499.0)
-    history.life.stop(signal.SIGINT, 500.0)
+    history.machine.stop(signal.SIGINT, 500.0)
     assert status_of(over(history)) == 3
 
 
 def test_stopped_although_all_workers_ended_well() -> None:
     history = History(nodes=1).running()
-    history.life.stop(signal.SIGTERM, 500.0)
+    history.machine.stop(signal.SIGTERM, 500.0)
     history.exited(0, 0, at=501.0, ended=True)
     assert status_of(over(history)) == 143
 
@@ -126,21 +126,21 @@ def test_stopped_by_way_of_an_agent() -> None:
 
 def test_stopped_before_anybody_came_says_nothing_of_what_is_left_there() -> None:
     history = History(nodes=2)
-    history.life.stop(signal.SIGINT, 500.0)
-    verdict = judge(history.life)
-    assert verdict.status == 130
-    assert verdict.report == "madrun: stopped by SIGINT"
+    history.machine.stop(signal.SIGINT, 500.0)
+    outcome = outcome_of(history.machine)
+    assert outcome.status == 130
+    assert outcome.report == "madrun: stopped by SIGINT"
 
 
 def test_a_launch_that_failed_names_each_host_and_its_reason() -> None:
     history = History(nodes=3)
-    history.life.lost(2, "auth refused", 1.0)
+    history.machine.lost(2, "auth refused", 1.0)
     history.greeted(0, 1)
     history.hears(0, CheckIn("working directory /x is not there", 125))
     history.able(1)
-    verdict = judge(over(history).life)
-    assert verdict.status == 125
-    assert verdict.report.splitlines() == [
+    outcome = outcome_of(over(history).machine)
+    assert outcome.status == 125
+    assert outcome.report.splitlines() == [
         "madrun: the job was not started: 2 of 3 hosts cannot run it",
         "    node0  working directory /x is not there",
         "    node2  auth refused",
@@ -163,14 +163,14 @@ def test_processes_that_could_not_be_ended() -> None:
     for rank in (0, 1):
         history.exited(rank, 0)
     history.hears(0, Finished(("pid 7 (state D, uid 0) dd",)))
-    verdict = judge(history.life)
-    assert verdict.status == 125
-    assert "could not be ended on node0: pid 7 (state D, uid 0) dd" in verdict.report
+    outcome = outcome_of(history.machine)
+    assert outcome.status == 125
+    assert "could not be ended on node0: pid 7 (state D, uid 0) dd" in outcome.report
 
 
 def test_a_job_whose_agents_say_nothing_more_did_not_end_well() -> None:
     history = History(nodes=2).running()
-    history.life.give_up()
-    verdict = judge(history.life)
-    assert verdict.status == 125
-    assert "node0, node1" in verdict.report
+    history.machine.give_up()
+    outcome = outcome_of(history.machine)
+    assert outcome.status == 125
+    assert "node0, node1" in outcome.report

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from histories import GRACE, KEY, History, told, told_kinds
-from madrun.job.states import Admit, Phase
+from madrun.job.states import Admit, JobState
 from madrun.wire.messages import (
     Begin,
     Bye,
@@ -28,48 +28,48 @@ HELLO = Hello(0, "node0", 1)
 
 
 def reasons(history: History) -> list[tuple[int, str]]:
-    return [(each.node_rank, each.reason) for each in history.life.problems]
+    return [(each.node_rank, each.reason) for each in history.machine.problems]
 
 
 def test_a_job_that_goes_well() -> None:
     history = History(nodes=2)
-    life = history.life
+    machine = history.machine
     assert history.key(0) == [Admit(0, KEY)]
-    assert told(history.hears(0, HELLO)) == [(0, Begin(life.spec))]
+    assert told(history.hears(0, HELLO)) == [(0, Begin(machine.spec))]
     assert told_kinds(history.greeted(1)) == [(1, "Begin")]
-    assert history.phase() is Phase.CONNECTING
+    assert history.state() is JobState.CONNECTING
     assert told(history.able()) == [(1, TryMaster(("10.0.0.0", "fd00::0"), 29500))]
-    assert history.phase() is Phase.TRYING
+    assert history.state() is JobState.TRYING
     go = Go("fd00::0", 29500)
     assert told(history.tried(address="fd00::0")) == [(0, go), (1, go)]
-    assert history.phase() is Phase.STARTING
+    assert history.state() is JobState.STARTING
     assert [history.hears(node, Started((1, 2))) for node in (0, 1)] == [[], []]
-    assert (history.phase(), life.launching) == (Phase.RUNNING, False)
+    assert (history.state(), machine.launching) == (JobState.RUNNING, False)
     assert [history.exited(rank, 0) for rank in range(4)] == [[]] * 4
     assert told(history.finished(1)) == [(1, Bye())]
-    assert life.unfinished() == ["node0"]
+    assert machine.unfinished() == ["node0"]
     assert told(history.finished(0)) == [(0, Bye())]
-    assert (history.phase(), life.unfinished()) == (Phase.OVER, [])
+    assert (history.state(), machine.unfinished()) == (JobState.OVER, [])
 
 
 def test_it_is_over_when_the_agents_have_left_too() -> None:
     history = History(nodes=1, agents_leave=True)
     history.running()
     history.finished(0)
-    assert history.phase() is not Phase.OVER
-    assert history.life.leaving
-    history.life.gone(0, "ended", history.now)
-    assert history.phase() is Phase.OVER
-    assert not history.life.losses
+    assert history.state() is not JobState.OVER
+    assert history.machine.leaving
+    history.machine.gone(0, "ended", history.now)
+    assert history.state() is JobState.OVER
+    assert not history.machine.losses
 
 
 def test_one_node_needs_no_way_to_its_master() -> None:
     history = History(nodes=1)
     history.greeted()
     assert told(history.able()) == [(0, Go("127.0.0.1", 29500))]
-    assert history.phase() is Phase.STARTING
+    assert history.state() is JobState.STARTING
     history.hears(0, Started((1,)))
-    assert history.phase() is Phase.RUNNING
+    assert history.state() is JobState.RUNNING
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
@@ -87,10 +87,10 @@ def test_nobody_starts_before_everybody_is_able() -> None:
     history = History(nodes=3)
     history.greeted()
     assert history.able(0, 2) == []
-    assert history.life.missing() == ["node1"]
+    assert history.machine.missing() == ["node1"]
     assert told_kinds(history.able(1)) == [(1, "TryMaster"), (2, "TryMaster")]
     assert history.tried(2) == []
-    assert history.life.missing() == ["node1"]
+    assert history.machine.missing() == ["node1"]
 
 
 def test_one_that_never_comes_is_named_and_nobody_starts() -> None:
@@ -98,7 +98,7 @@ def test_one_that_never_comes_is_named_and_nobody_starts() -> None:
     history.greeted(0, 2)
     history.key(3)
     history.able(0)
-    actions = history.life.time_is_up(60.0, 200.0)
+    actions = history.machine.time_is_up(60.0, 200.0)
     assert reasons(history) == [
         (1, "has not been reached within 60 s"),
         (2, "has not checked in within 60 s"),
@@ -106,9 +106,9 @@ def test_one_that_never_comes_is_named_and_nobody_starts() -> None:
     ]
     assert (0, End(0.0, "the launch failed")) in told(actions)
     assert not [each for each in told_kinds(actions) if each[1] == "Go"]
-    assert history.phase() is Phase.ENDING
+    assert history.state() is JobState.ENDING
     history.finished(0)
-    assert history.phase() is Phase.OVER
+    assert history.state() is JobState.OVER
 
 
 def test_one_that_does_not_answer_about_the_master_is_named_rightly() -> None:
@@ -116,15 +116,15 @@ def test_one_that_does_not_answer_about_the_master_is_named_rightly() -> None:
     history.greeted()
     history.able()
     history.tried(1)
-    history.life.time_is_up(60.0, 200.0)
+    history.machine.time_is_up(60.0, 200.0)
     reason = "has not said whether it reaches the master within 60 s"
     assert reasons(history) == [(2, reason)]
 
 
 def test_all_problems_are_collected_before_it_ends() -> None:
     history = History(nodes=3)
-    assert history.life.lost(1, "auth refused", 1.0) == []
-    assert history.phase() is Phase.CONNECTING
+    assert history.machine.lost(1, "auth refused", 1.0) == []
+    assert history.state() is JobState.CONNECTING
     history.greeted(0, 2)
     problem = CheckIn(problem="no such folder", status=125)
     assert history.hears(0, problem) == []
@@ -133,21 +133,21 @@ def test_all_problems_are_collected_before_it_ends() -> None:
         (2, End(0.0, "the launch failed")),
     ]
     assert reasons(history) == [(1, "auth refused"), (0, "no such folder")]
-    assert history.phase() is Phase.ENDING
+    assert history.state() is JobState.ENDING
 
 
 def test_when_nobody_can_be_reached_it_is_over_at_once() -> None:
     history = History(nodes=2)
-    history.life.lost(0, "no route", 1.0)
-    assert history.phase() is Phase.CONNECTING
-    assert history.life.lost(1, "no route", 2.0) == []
-    assert history.phase() is Phase.OVER
+    history.machine.lost(0, "no route", 1.0)
+    assert history.state() is JobState.CONNECTING
+    assert history.machine.lost(1, "no route", 2.0) == []
+    assert history.state() is JobState.OVER
 
 
 def test_a_problem_is_counted_once_per_node() -> None:
     history = History(nodes=2)
-    history.life.lost(0, "no route", 1.0)
-    assert history.life.gone(0, "ssh ended", 1.5) == []
+    history.machine.lost(0, "no route", 1.0)
+    assert history.machine.gone(0, "ssh ended", 1.5) == []
     assert reasons(history) == [(0, "no route")]
 
 
@@ -172,7 +172,7 @@ def test_a_node_without_devices_among_others_is_broken() -> None:
     assert reasons(history) == [(1, "too few GPUs: none is there, but node0 has 8")]
     assert told(actions) == [(node, End(0.0, "the launch failed")) for node in range(3)]
     history.finished(0, 1, 2)
-    assert history.phase() is Phase.OVER
+    assert history.state() is JobState.OVER
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (4, 8)])
@@ -181,7 +181,7 @@ def test_none_at_all_or_unequal_counts_are_fine(counts: tuple[int, int]) -> None
     history.greeted()
     for node, devices in enumerate(counts):
         history.able(node, devices=devices)
-    assert history.phase() is Phase.TRYING
+    assert history.state() is JobState.TRYING
 
 
 def test_a_master_that_one_cannot_reach() -> None:
@@ -194,7 +194,7 @@ def test_a_master_that_one_cannot_reach() -> None:
         (1, "cannot reach the master on node0: 10.0.0.0:29500: No route to host")
     ]
     assert {node for node, message in told(actions) if isinstance(message, End)} == {0, 1, 2}
-    assert history.phase() is Phase.ENDING
+    assert history.state() is JobState.ENDING
 
 
 def test_each_gets_the_address_by_which_it_reached_the_master() -> None:
@@ -217,7 +217,7 @@ def test_a_failure_ends_all_nodes(status: int) -> None:
     assert told(actions) == [(node, End(GRACE, "rank 2 failed")) for node in range(3)]
     assert history.exited(3, 1) == [], "once is enough"
     assert history.exited(0, -15, ended=True) == []
-    assert [end.exited.rank for end in history.life.ends] == [2, 3, 0]
+    assert [end.exited.rank for end in history.machine.ends] == [2, 3, 0]
 
 
 def test_a_failure_while_others_still_start_ends_them_too() -> None:
@@ -228,7 +228,7 @@ def test_a_failure_while_others_still_start_ends_them_too() -> None:
     history.hears(0, Started((1, 2)))
     assert told_kinds(history.exited(0, 1)) == [(0, "End"), (1, "End")]
     history.hears(1, Started((1, 2)))
-    assert history.phase() is Phase.ENDING
+    assert history.state() is JobState.ENDING
 
 
 def test_one_who_finished_early_is_not_told_again() -> None:
@@ -241,51 +241,51 @@ def test_one_who_finished_early_is_not_told_again() -> None:
 
 def test_a_lost_node_ends_the_others_and_is_not_waited_for() -> None:
     history = History().running()
-    actions = history.life.gone(1, "no word", 200.0)
+    actions = history.machine.gone(1, "no word", 200.0)
     assert told(actions) == [(node, End(GRACE, "node1 is lost")) for node in (0, 2)]
-    assert [(each.node_rank, each.at) for each in history.life.losses] == [(1, 200.0)]
-    assert history.life.gone(1, "again", 201.0) == []
+    assert [(each.node_rank, each.at) for each in history.machine.losses] == [(1, 200.0)]
+    assert history.machine.gone(1, "again", 201.0) == []
     history.finished(0, 2)
-    assert history.phase() is Phase.OVER
-    assert history.life.unfinished() == ["node1"]
+    assert history.state() is JobState.OVER
+    assert history.machine.unfinished() == ["node1"]
 
 
 def test_the_last_node_lost_is_the_end() -> None:
     history = History(nodes=1).running()
-    history.life.gone(0, "no word", 200.0)
-    assert history.phase() is Phase.OVER
+    history.machine.gone(0, "no word", 200.0)
+    assert history.state() is JobState.OVER
 
 
 def test_going_after_finished_is_no_loss() -> None:
     history = History(nodes=2).running()
     history.finished(0)
-    history.life.gone(0, "ended", 200.0)
-    assert not history.life.losses
-    assert history.phase() is Phase.RUNNING
+    history.machine.gone(0, "ended", 200.0)
+    assert not history.machine.losses
+    assert history.state() is JobState.RUNNING
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all(number: signal.Signals) -> None:
     history = History().running()
-    actions = history.life.stop(number, 200.0)
+    actions = history.machine.stop(number, 200.0)
     assert told(actions) == [(node, End(GRACE, f"signal {int(number)}")) for node in range(3)]
-    assert (history.life.stopped_by, history.life.stopped_at) == (number, 200.0)
+    assert (history.machine.stopped_by, history.machine.stopped_at) == (number, 200.0)
 
 
 def test_a_second_sigint_ends_at_once_and_a_third_changes_nothing() -> None:
     history = History().running()
-    history.life.stop(signal.SIGINT, 200.0)
-    assert history.life.stop(signal.SIGINT, 200.05) == [], "one key press, seen twice"
-    actions = history.life.stop(signal.SIGINT, 201.0)
+    history.machine.stop(signal.SIGINT, 200.0)
+    assert history.machine.stop(signal.SIGINT, 200.05) == [], "one key press, seen twice"
+    actions = history.machine.stop(signal.SIGINT, 201.0)
     assert told(actions) == [(node, End(0.0, "a second SIGINT")) for node in range(3)]
-    assert history.life.stop(signal.SIGINT, 202.0) == []
-    assert history.life.stopped_at == 200.0
+    assert history.machine.stop(signal.SIGINT, 202.0) == []
+    assert history.machine.stopped_at == 200.0
 
 
 def test_a_second_sigterm_is_the_same_wish() -> None:
     history = History().running()
-    history.life.stop(signal.SIGTERM, 200.0)
-    assert history.life.stop(signal.SIGTERM, 205.0) == []
+    history.machine.stop(signal.SIGTERM, 200.0)
+    assert history.machine.stop(signal.SIGTERM, 205.0) == []
 
 
 def test_a_signal_told_by_an_agent_counts_as_ours() -> None:
@@ -293,40 +293,40 @@ def test_a_signal_told_by_an_agent_counts_as_ours() -> None:
     assert told_kinds(history.hears(1, Interrupted(signal.SIGTERM))) == [
         (0, "End"), (1, "End"), (2, "End"),
     ]  # fmt: skip
-    assert history.life.stopped_by == signal.SIGTERM
+    assert history.machine.stopped_by == signal.SIGTERM
 
 
 def test_one_who_comes_when_it_is_ending_is_sent_away() -> None:
     history = History(nodes=2)
     history.greeted(0)
     history.key(1)
-    assert told_kinds(history.life.stop(signal.SIGINT, 200.0)) == [(0, "End")]
+    assert told_kinds(history.machine.stop(signal.SIGINT, 200.0)) == [(0, "End")]
     assert told(history.hears(1, HELLO)) == [(1, End(0.0, "the job is ending"))]
     history.finished(0)
-    assert history.phase() is Phase.ENDING, "node1 has something to end as well"
+    assert history.state() is JobState.ENDING, "node1 has something to end as well"
     history.finished(1)
-    assert history.phase() is Phase.OVER
+    assert history.state() is JobState.OVER
 
 
 def test_a_signal_before_anybody_came_is_the_end() -> None:
     history = History()
-    assert history.life.stop(signal.SIGINT, 200.0) == []
-    assert history.phase() is Phase.OVER
+    assert history.machine.stop(signal.SIGINT, 200.0) == []
+    assert history.state() is JobState.OVER
 
 
 def test_what_could_not_be_ended_is_kept() -> None:
     history = History(nodes=1).running()
     history.hears(0, Finished(("pid 7 (state D)",)))
-    assert history.life.left == {0: ("pid 7 (state D)",)}
+    assert history.machine.left == {0: ("pid 7 (state D)",)}
 
 
 def test_to_give_up_is_to_be_over() -> None:
     history = History().running()
     history.exited(0, 1)
     history.finished(2)
-    history.life.give_up()
-    assert history.phase() is Phase.OVER
-    assert history.life.unfinished() == ["node0", "node1"]
+    history.machine.give_up()
+    assert history.state() is JobState.OVER
+    assert history.machine.unfinished() == ["node0", "node1"]
 
 
 UPWARD: list[Message] = [
@@ -340,13 +340,13 @@ UPWARD: list[Message] = [
 
 
 def snapshot(history: History) -> object:
-    life = history.life
+    machine = history.machine
     return (
-        history.phase(),
-        tuple(life.problems),
-        tuple(life.losses),
-        tuple(life.missing()),
-        tuple(life.unfinished()),
+        history.state(),
+        tuple(machine.problems),
+        tuple(machine.losses),
+        tuple(machine.missing()),
+        tuple(machine.unfinished()),
     )
 
 
@@ -371,10 +371,10 @@ def test_nor_does_what_comes_before_a_hello(message: Message) -> None:
 @pytest.mark.parametrize("message", UPWARD, ids=repr)
 def test_one_that_is_lost_stays_lost(message: Message) -> None:
     history = History(nodes=2).running()
-    history.life.gone(1, "no word", 200.0)
+    history.machine.gone(1, "no word", 200.0)
     history.hears(1, message)
     history.finished(0)
-    assert history.phase() is Phase.OVER
+    assert history.state() is JobState.OVER
 
 
 @pytest.mark.parametrize("message", UPWARD, ids=repr)
@@ -382,13 +382,13 @@ def test_one_that_has_finished_stays_so(message: Message) -> None:
     history = History(nodes=2).running()
     history.finished(1)
     history.hears(1, message)
-    assert history.life.unfinished() == ["node0"]
+    assert history.machine.unfinished() == ["node0"]
 
 
 def test_what_only_a_runner_says_means_nothing_from_an_agent() -> None:
     history = History().running()
     before = snapshot(history)
-    for message in (Bye(), Go("x", 1), Begin(history.life.spec)):
+    for message in (Bye(), Go("x", 1), Begin(history.machine.spec)):
         assert history.hears(0, message) == []
     assert snapshot(history) == before
 
@@ -397,4 +397,4 @@ def test_a_worker_that_ends_well_while_all_end_changes_nothing() -> None:
     history = History().running()
     history.exited(0, 1)
     assert history.hears(1, Exited(2, 1, 0, 1.0, ended=True)) == []
-    assert history.phase() is Phase.ENDING
+    assert history.state() is JobState.ENDING

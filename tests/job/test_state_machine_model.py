@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from histories import GRACE, KEY, VERSION, History, told
 from madrun.hosts.world import Node, World
-from madrun.job.outcome import judge
-from madrun.job.state_machine import Life
-from madrun.job.states import Action, Phase
+from madrun.job.outcome import outcome_of
+from madrun.job.state_machine import StateMachine
+from madrun.job.states import Action, JobState
 from madrun.system.exits import FAILED, exit_status
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.key_line import KeyLine
@@ -39,7 +39,7 @@ from madrun.wire.messages import (
 )
 
 WORKERS = 2  # on each node
-ORDER = list(Phase)
+ORDER = list(JobState)
 NODES = st.integers(0, 3)
 STATUSES = st.sampled_from([0, 0, 1, 3, -9, -15])
 ENDING = st.sampled_from([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -76,12 +76,14 @@ class AnyLife(RuleBasedStateMachine):
         self.causes: list[tuple[float, int]] = []  # when, and the exit status that it means
         self.ended_well: set[int] = set()
         self.reached = 0
-        self.life: Life
+        self.machine: StateMachine
 
     @initialize(nodes=st.integers(1, 4), leave=st.booleans(), calm=st.sampled_from([0, 0, 1, 2, 6]))
     def begin(self, nodes: int, leave: bool, calm: int) -> None:
         world = World(tuple(Node(f"node{n}", tuple(range(WORKERS))) for n in range(nodes)))
-        self.life = Life(JobSpec("j", world, ("x",), grace=GRACE), VERSION, agents_leave=leave)
+        self.machine = StateMachine(
+            JobSpec("j", world, ("x",), grace=GRACE), VERSION, agents_leave=leave
+        )
         self.agents = [Agent(node_rank) for node_rank in range(nodes)]
         self.all_is_calm(calm)
 
@@ -91,7 +93,7 @@ class AnyLife(RuleBasedStateMachine):
         return self.agents[number % len(self.agents)]
 
     def is_over(self) -> bool:
-        return self.life.phase is Phase.OVER
+        return self.machine.state is JobState.OVER
 
     def tick(self) -> float:
         self.now += 1.0
@@ -127,7 +129,7 @@ class AnyLife(RuleBasedStateMachine):
                 agent.heard_of = agent.heard_of or not agent.over
             case _ if not agent.heard_of or agent.over:
                 return
-            case CheckIn(problem="") if not self.life.problems:
+            case CheckIn(problem="") if not self.machine.problems:
                 agent.able = True
             case MasterTried(address) if address:
                 agent.tried = True
@@ -135,7 +137,7 @@ class AnyLife(RuleBasedStateMachine):
                 self.ended_well.add(rank)
             case Exited(status=status, ended=False):
                 self.causes.append((at, exit_status(status)))
-            case Interrupted(number) if not self.life.stopped_by:
+            case Interrupted(number) if not self.machine.stopped_by:
                 self.causes.append((self.now, 128 + number))
             case Finished():
                 agent.over = True
@@ -151,7 +153,7 @@ class AnyLife(RuleBasedStateMachine):
         if version != VERSION:
             agent.over = agent.over or not agent.heard_of
         line = KeyLine(agent.node_rank, version, KEY)
-        self.follow(self.life.agent_key(agent.node_rank, line, ("10.0.0.1",), self.tick()))
+        self.follow(self.machine.agent_key(agent.node_rank, line, ("10.0.0.1",), self.tick()))
         self.says(agent, Hello(agent.node_rank, "here", 1))
 
     @rule(number=NODES, which=st.integers(0, 9), again=st.booleans())
@@ -167,7 +169,7 @@ class AnyLife(RuleBasedStateMachine):
             del agent.outbox[index]
         now = self.tick()
         self.expect(agent, message, at)
-        self.follow(self.life.heard(agent.node_rank, message, at, now))
+        self.follow(self.machine.heard(agent.node_rank, message, at, now))
 
     @rule(number=NODES, which=st.integers(0, 9))
     def a_word_is_lost(self, number: int, which: int) -> None:
@@ -190,8 +192,8 @@ class AnyLife(RuleBasedStateMachine):
                 self.says(agent, Started((1, 2)))
             case End():
                 self.leave(agent, ended=True)
-            case Bye() if self.life.agents_leave and not self.is_over():
-                self.follow(self.life.gone(agent.node_rank, "it ended", self.tick()))
+            case Bye() if self.machine.agents_leave and not self.is_over():
+                self.follow(self.machine.gone(agent.node_rank, "it ended", self.tick()))
 
     @rule(number=NODES, status=STATUSES)
     def a_worker_ends(self, number: int, status: int) -> None:
@@ -208,13 +210,13 @@ class AnyLife(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_over())
     def a_node_is_lost(self, number: int) -> None:
         agent = self.agent(number)
-        agent.reachable, launching = False, self.life.launching
+        agent.reachable, launching = False, self.machine.launching
         now = self.tick()
         if not agent.over:
             agent.over = True
             if not launching:
                 self.causes.append((now, FAILED))
-        self.follow(self.life.gone(agent.node_rank, "no word", now))
+        self.follow(self.machine.gone(agent.node_rank, "no word", now))
 
     @rule(number=NODES, signal_number=ENDING)
     def an_agent_is_told_to_stop(self, number: int, signal_number: int) -> None:
@@ -227,18 +229,18 @@ class AnyLife(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_over())
     def the_user_is_tired_of_it(self, number: int) -> None:
         now = self.tick()
-        if not self.life.stopped_by:
+        if not self.machine.stopped_by:
             self.causes.append((now, 128 + number))
-        self.follow(self.life.stop(number, now))
+        self.follow(self.machine.stop(number, now))
 
     @rule()
-    @precondition(lambda self: not self.is_over() and self.life.launching)
+    @precondition(lambda self: not self.is_over() and self.machine.launching)
     def the_launch_takes_too_long(self) -> None:
         for agent in self.agents:
-            if self.life.host(agent.node_rank) in self.life.missing():
+            if self.machine.host(agent.node_rank) in self.machine.missing():
                 agent.over = True
-        self.follow(self.life.time_is_up(60.0, self.tick()))
-        assert not self.life.launching
+        self.follow(self.machine.time_is_up(60.0, self.tick()))
+        assert not self.machine.launching
 
     @rule(rounds=st.integers(1, 4))
     def all_is_calm(self, rounds: int) -> None:
@@ -255,42 +257,42 @@ class AnyLife(RuleBasedStateMachine):
 
     @invariant()
     def the_phase_never_goes_back(self) -> None:
-        phase = ORDER.index(self.life.phase)
-        assert phase >= self.reached
-        self.reached = phase
+        state = ORDER.index(self.machine.state)
+        assert state >= self.reached
+        self.reached = state
 
     @invariant()
     def whatever_is_wrong_ends_it(self) -> None:
         if self.causes:
-            assert self.life.phase in (Phase.ENDING, Phase.OVER)
+            assert self.machine.state in (JobState.ENDING, JobState.OVER)
 
     @invariant()
     def when_it_ends_everybody_is_told(self) -> None:
-        if self.life.phase is Phase.ENDING:
+        if self.machine.state is JobState.ENDING:
             alive = [each for each in self.agents if each.heard_of and not each.over]
             assert all(each.told_to_end for each in alive)
 
     @invariant()
     def when_nobody_is_left_it_is_over(self) -> None:
         alive = [each for each in self.agents if each.heard_of and not each.over]
-        if self.life.phase is Phase.ENDING and not self.life.agents_leave:
+        if self.machine.state is JobState.ENDING and not self.machine.agents_leave:
             assert alive
-        if self.life.phase is Phase.ENDING and not alive:
-            assert self.life.leaving
+        if self.machine.state is JobState.ENDING and not alive:
+            assert self.machine.leaving
 
     def teardown(self) -> None:
         """However far it came: to give up is to be over, and the exit status is right."""
         if not self.agents:
             return
         if not self.is_over():
-            self.life.give_up()
+            self.machine.give_up()
         assert self.is_over()
-        status = judge(self.life).status
+        status = outcome_of(self.machine).status
         assert 0 <= status <= 255
         ranks = set(range(WORKERS * len(self.agents)))
-        begun = min((each.at for each in self.life.problems), default=float("inf"))
+        begun = min((each.at for each in self.machine.problems), default=float("inf"))
         if not self.causes or begun < min(self.causes)[0]:
-            assert status != 0 or (self.ended_well == ranks and not self.life.problems)
+            assert status != 0 or (self.ended_well == ranks and not self.machine.problems)
         else:
             assert status == min(self.causes)[1]
 
@@ -310,8 +312,8 @@ def test_zero_is_for_workers_that_were_all_heard_of(ranks: tuple[int, ...]) -> N
     for rank in ranks:
         history.exited(rank, 0)
     history.finished(0, 1)
-    assert history.phase() is Phase.OVER
-    assert judge(history.life).status == FAILED
+    assert history.state() is JobState.OVER
+    assert outcome_of(history.machine).status == FAILED
 
 
 def test_one_that_finishes_before_the_start_is_no_success() -> None:
@@ -320,15 +322,15 @@ def test_one_that_finishes_before_the_start_is_no_success() -> None:
     history.key(0)
     history.hears(0, Hello(0, "node0", 1))
     history.finished(0)
-    if history.phase() is not Phase.OVER:
-        history.life.time_is_up(60.0, history.now)
-    assert judge(history.life).status != 0
+    if history.state() is not JobState.OVER:
+        history.machine.time_is_up(60.0, history.now)
+    assert outcome_of(history.machine).status != 0
 
 
 def test_a_problem_that_follows_a_signal_is_not_the_cause() -> None:
     history = History(nodes=2)
     history.greeted()
-    history.life.stop(signal.SIGINT, history.now)
+    history.machine.stop(signal.SIGINT, history.now)
     history.hears(0, CheckIn(problem="no such folder", status=FAILED))
     history.finished(0, 1)
-    assert judge(history.life).status == 128 + signal.SIGINT
+    assert outcome_of(history.machine).status == 128 + signal.SIGINT

@@ -14,7 +14,7 @@ import pytest
 
 from madrun.hosts.world import Node, World
 from madrun.launchers.plan import NVIDIA, NodeFacts, Peer
-from madrun.launchers.registry import ONE_PER_NODE, SERVING, planner, port_wishes
+from madrun.launchers.registry import ONE_PER_NODE, SERVING, planner, port_requests
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
@@ -51,7 +51,7 @@ def planned(spec: JobSpec) -> list[Any]:
     nodes = range(len(spec.world.nodes))
     plan = planner(spec.launcher)
     try:
-        held = [tuple(wish.number for wish in port_wishes(spec, rank)) for rank in nodes]
+        held = [tuple(wish.number for wish in port_requests(spec, rank)) for rank in nodes]
         peers = tuple(Peer(f"10.0.0.{rank}", held[rank]) for rank in nodes)
         facts = NodeFacts(NVIDIA, 8, cores=64, peers=peers if spec.launcher in SERVING else ())
         plans = [plan(spec, rank, "10.0.0.0", 29511, facts) for rank in nodes]

@@ -17,7 +17,7 @@ from madrun.launchers.plan import (
     Peer,
     ProcessPlan,
 )
-from madrun.launchers.registry import planner, port_wishes
+from madrun.launchers.registry import planner, port_requests
 from madrun.launchers.sglang_disagg import split
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, JobSpec
@@ -88,7 +88,7 @@ def test_a_script_runs_once_per_node_with_the_variables(
     assert (process.argv, process.rank, process.kind) == (found, 2, "worker")
     assert process.env["MAD_MULTI_NODE_RUNNER"] == ""
     assert [name for name in process.env if name.startswith(("VLLM", "SGLANG"))]
-    assert port_wishes(spec, 0) == ()
+    assert port_requests(spec, 0) == ()
     assert "nobody knows when it is ready" in refused(
         spec_of(launcher, 3, argv=argv, mode=mode, client=("bench",))
     )
@@ -124,7 +124,7 @@ def test_ports_are_what_the_nodes_hold() -> None:
 def test_a_port_that_is_given_has_to_be_that_one() -> None:
     options = {"port": "8080", "bootstrap_port": "9001"}
     spec = spec_of("sglang-disagg", 3, options=options)
-    wishes = [[tuple(wish) for wish in port_wishes(spec, node)] for node in range(3)]
+    wishes = [[tuple(wish) for wish in port_requests(spec, node)] for node in range(3)]
     assert wishes == [
         [("port", 8080, True), ("metrics port", 29000, False)],
         [("server port", 30000, False), ("bootstrap_port", 9001, True)],
@@ -306,8 +306,14 @@ def test_splits_that_cannot_be(
 def test_disaggregated_roles_and_order() -> None:
     spec = spec_of("sglang-disagg", 4, options={"transfer_backend": "mori"}, client=("bench",))
     plans = [planned(spec, node) for node in range(4)]
-    members = [(p.rank, p.role) for plan in plans for p in plan.processes]
-    assert members == [(0, "router"), (1, "client"), (2, "prefill"), (3, "decode"), (4, "decode")]
+    process_table = [(p.rank, p.role) for plan in plans for p in plan.processes]
+    assert process_table == [
+        (0, "router"),
+        (1, "client"),
+        (2, "prefill"),
+        (3, "decode"),
+        (4, "decode"),
+    ]
     router, prefill = plans[0].processes[0], only(plans[1])
     health = [f"http://h{n}:30000/health_generate" for n in (1, 2, 3)]
     assert [probe.url for probe in router.after] == health

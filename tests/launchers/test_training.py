@@ -13,7 +13,7 @@ from madrun.launchers.deepspeed import plan as deepspeed
 from madrun.launchers.names import canonical
 from madrun.launchers.plan import FILES, NVIDIA, NodeFacts, NodePlan
 from madrun.launchers.primus import backend_of
-from madrun.launchers.process_table import members
+from madrun.launchers.process_table import process_table
 from madrun.launchers.registry import ONE_PER_NODE, planner
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, JobSpec
@@ -68,7 +68,7 @@ def test_a_script_is_found_in_the_working_directory() -> None:
 def test_native_runs_a_shell_script_as_torchrun_does() -> None:
     spec = spec_of("native", 2, argv=("run.sh",))
     assert words_of(spec, 1).startswith("torchrun --nnodes=2 --nproc_per_node=4 --node_rank=1 ")
-    assert members(spec).roles == ("run.sh", "run.sh")
+    assert process_table(spec).roles == ("run.sh", "run.sh")
 
 
 def test_a_module() -> None:
@@ -173,21 +173,21 @@ def test_torchtitan() -> None:
 )
 def test_what_cannot_be(launcher: str, options: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        members(spec_of(launcher, 2, options=options))
+        process_table(spec_of(launcher, 2, options=options))
 
 
 @pytest.mark.parametrize("launcher", ["megatron", "torchtitan"])
 def test_degrees_want_equal_nodes(launcher: str) -> None:
     world = World((Node("a", (0, 1)), Node("b", (0,))))
     with pytest.raises(InputError, match="equally many workers on every node, got 2, 1"):
-        members(spec_of(launcher, 2, world=world))
+        process_table(spec_of(launcher, 2, world=world))
 
 
 @pytest.mark.parametrize("field", ["bind_cores", "local_rank_arg", "device_binding"])
 def test_what_only_native_does_is_refused(field: str) -> None:
     asked: dict[str, Any] = {field: "worker" if field == "device_binding" else True}
     with pytest.raises(InputError, match="torchrun starts the workers itself"):
-        members(spec_of("torchrun", 2, **asked))
+        process_table(spec_of("torchrun", 2, **asked))
 
 
 def test_primus() -> None:
@@ -231,8 +231,8 @@ def test_an_interface_only_where_one_is_named(launcher: str) -> None:
 
 
 def test_members_of_each_shape() -> None:
-    assert members(spec_of("native", 2, 2)) == ((0, 0, 1, 1), (), ())
-    who = members(spec_of("torchrun", 3))
+    assert process_table(spec_of("native", 2, 2)) == ((0, 0, 1, 1), (), ())
+    who = process_table(spec_of("torchrun", 3))
     assert (who.size, who.noun, who.name(2), who.first(2)) == (3, "processes", "torchrun", 2)
     assert who.workers == {0, 1, 2}
 

@@ -7,15 +7,15 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from madrun.output.coalescing import HOLD, Fold, Folded
+from madrun.output.coalescing import HOLD, CoalescedLine, Coalescer
 from programs import PATIENCE, program
 
 Written = list[tuple[int, bytes]]
 
 
-def folded(written: Written, world_size: int = 4, step: float = 0.0) -> list[Folded]:
+def folded(written: Written, world_size: int = 4, step: float = 0.0) -> list[CoalescedLine]:
     """What comes of lines that were written ``step`` seconds apart, all on stdout."""
-    fold = Fold(world_size)
+    fold = Coalescer(world_size)
     shown = []
     for number, (rank, line) in enumerate(written):
         fold.add(rank, 1, line, len(line) + 1, number * step)
@@ -23,22 +23,22 @@ def folded(written: Written, world_size: int = 4, step: float = 0.0) -> list[Fol
     return shown + fold.rest()
 
 
-def texts(shown: list[Folded]) -> list[tuple[bytes, tuple[int, ...]]]:
+def texts(shown: list[CoalescedLine]) -> list[tuple[bytes, tuple[int, ...]]]:
     return [(each.line, each.ranks) for each in shown]
 
 
 def test_what_all_write_is_one_line_at_once() -> None:
-    fold = Fold(3)
+    fold = Coalescer(3)
     for rank in (2, 0):
         fold.add(rank, 1, b"hello", 6, 0.0)
     assert fold.due(0.0) == []
     fold.add(1, 1, b"hello", 6, 0.1)
-    assert fold.due(0.1) == [Folded(1, b"hello", (0, 1, 2), ((2, 6), (0, 6), (1, 6)))]
+    assert fold.due(0.1) == [CoalescedLine(1, b"hello", (0, 1, 2), ((2, 6), (0, 6), (1, 6)))]
     assert fold.next_due() is None
 
 
 def test_who_is_late_is_not_waited_for_longer_than_that() -> None:
-    fold = Fold(3)
+    fold = Coalescer(3)
     fold.add(0, 1, b"hello", 6, 10.0)
     fold.add(1, 1, b"hello", 6, 10.1)
     assert fold.next_due() == 10.0 + HOLD
@@ -48,7 +48,7 @@ def test_who_is_late_is_not_waited_for_longer_than_that() -> None:
 
 
 def test_streams_are_apart() -> None:
-    fold = Fold(2)
+    fold = Coalescer(2)
     fold.add(0, 1, b"x", 2, 0.0)
     fold.add(1, 2, b"x", 2, 0.0)
     assert [(each.stream, each.ranks) for each in fold.rest()] == [(1, (0,)), (2, (1,))]
@@ -68,7 +68,7 @@ def test_a_line_twice_is_twice() -> None:
 
 
 def test_one_rank_alone_waits_for_nobody() -> None:
-    fold = Fold(1)
+    fold = Coalescer(1)
     fold.add(0, 1, b"x", 2, 0.0)
     assert texts(fold.due(0.0)) == [(b"x", (0,))]
 
@@ -100,11 +100,11 @@ def test_every_rank_can_be_read_as_it_was_written(written: Written, step: float)
 
 CONSOLE = """
 import os, sys, threading
-from madrun.output.coalescing_console import FoldingConsole
+from madrun.output.coalescing_console import CoalescingConsole
 from madrun.system.loop import Loop
 taken = []
 loop = Loop()
-console = FoldingConsole(["a", "a", "b"], PREFIX, lambda *each: taken.append(each), loop)
+console = CoalescingConsole(["a", "a", "b"], PREFIX, lambda *each: taken.append(each), loop)
 for rank in range(3):
     console.output(rank, 1, b"all\\n")
 for rank in range(2):

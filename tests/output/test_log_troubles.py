@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from madrun.output.log_troubles import LogTroubles
-from madrun.record.event import Happened
+from madrun.record.event import Event
 
 Told = tuple[str, dict[str, object]]
-RUNNING: Told = ("phase", {"phase": "running"})
-OVER: Told = ("phase", {"phase": "over"})
+RUNNING: Told = ("state", {"state": "running"})
+OVER: Told = ("state", {"state": "over"})
 
 
-def said(*happened: Told) -> list[str]:
+def said(*event: Told) -> list[str]:
     """What the user hears in such a story."""
     lines: list[str] = []
     troubles = LogTroubles(lines.append)
-    for name, facts in happened:
-        troubles.take(Happened(name, 0.0, facts))
+    for name, fields in event:
+        troubles.take(Event(name, 0.0, fields))
     return lines
 
 
@@ -28,10 +28,10 @@ def exited(note: str) -> Told:
 
 
 def test_hosts_without_log_files_are_named_once_in_their_order() -> None:
-    story = [check_in(2, "full"), check_in(0, "full"), check_in(1, ""), check_in(3, "gone")]
+    event_log = [check_in(2, "full"), check_in(0, "full"), check_in(1, ""), check_in(3, "gone")]
     expected = ["madrun: no log files on n0, n2: full", "madrun: no log files on n3: gone"]
-    assert said(*story, RUNNING, OVER) == expected
-    assert said(*story, OVER) == expected  # a job so short that it never ran everywhere
+    assert said(*event_log, RUNNING, OVER) == expected
+    assert said(*event_log, OVER) == expected  # a job so short that it never ran everywhere
 
 
 def test_many_hosts_are_counted() -> None:
@@ -40,8 +40,8 @@ def test_many_hosts_are_counted() -> None:
 
 
 def test_what_the_report_says_is_not_said_twice() -> None:
-    story = [exited("a is incomplete"), exited("b is incomplete"), exited("not started: x")]
+    event_log = [exited("a is incomplete"), exited("b is incomplete"), exited("not started: x")]
     end: Told = ("end", {"report": "madrun: rank 0 failed first\n    b is incomplete"})
-    assert said(*story, end) == ["madrun: n0: a is incomplete"]
+    assert said(*event_log, end) == ["madrun: n0: a is incomplete"]
     lines = said(*[exited("a is incomplete")] * 3, ("end", {"report": ""}))
     assert lines == ["madrun: n0: a is incomplete; so are those of 2 more ranks"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from madrun.output.stdin import PIECE, WINDOW, Feed, input_ranks
+from madrun.output.stdin import PIECE, WINDOW, StdinForwarder, input_ranks
 from madrun.system.errors import InputError
 from madrun.system.loop import Loop
 
@@ -32,7 +32,7 @@ class Fed:
     def __init__(self, loop: Loop, fd: int, ranks: set[int]) -> None:
         self.loop = loop
         self.got: dict[int, list[bytes]] = {rank: [] for rank in ranks}
-        self.feed = Feed(loop, ranks, lambda rank, data: self.got[rank].append(data), fd)
+        self.feed = StdinForwarder(loop, ranks, lambda rank, data: self.got[rank].append(data), fd)
 
     def turn(self) -> None:
         """Everything that can be done now."""

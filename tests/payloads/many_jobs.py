@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 
-from madrun.record.guard_handover import Will
+from madrun.record.guard_handover import GuardHandover
 from madrun.runner.launch import launch
 from madrun.runner.plan import Request, make_plan
 from madrun.system.loop import Loop
@@ -41,13 +41,13 @@ def main() -> None:
     """See the module's docstring."""
     times, hosts, script = sys.argv[1:]
     guard, _guards_end = os.pipe()
-    will = Will()
+    handover = GuardHandover()
     for turn in range(int(times)):
         request = Request(
             argv=("sh", "-c", script), mode="exec", hosts=hosts, exports=(f"TURN={turn}",)
         )
         loop = Loop()
-        status = launch(make_plan(request, os.environ, "/", sys.executable), guard, will, loop)
+        status = launch(make_plan(request, os.environ, "/", sys.executable), guard, handover, loop)
         loop.close()
         print(json.dumps({"status": status, **used()}), file=sys.stderr, flush=True)
 

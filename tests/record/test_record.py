@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cluster import BIN
-from madrun.record.event import Happened
+from madrun.record.event import Event
 from madrun.record.job_folder import EVENTS, SUMMARY, JobFolder
 from madrun.record.summary import conclude, make_event, summarize
 from madrun.runner.plan import Plan, Request, make_plan
@@ -69,9 +69,9 @@ def test_the_beginning_of_a_line_is_cut_off(tmp_path: Path, tail: str) -> None:
 # ---- the summary
 
 
-def event(name: str, at: float, /, **facts: object) -> dict[str, Any]:
+def event(name: str, at: float, /, **fields: object) -> dict[str, Any]:
     """An event whose wall clock is its monotonic one."""
-    return {**make_event(name, at, facts), "t": facts.get("t", at), "mono": at}
+    return {**make_event(name, at, fields), "t": fields.get("t", at), "mono": at}
 
 
 BEGIN = event("begin", 1.0, job_id="j", pids={"guard": 7, "core": 8})
@@ -189,7 +189,7 @@ def test_a_full_disk_is_said_once_and_stops_nobody(
     (folder / EVENTS).symlink_to("/dev/full")
     record = Record(plan_of(tmp_path), str(folder))
     for number in range(10):
-        record.take(Happened("note", float(number), {}))
+        record.take(Event("note", float(number), {}))
     record.close()
     said = capfd.readouterr().err
     assert said.count("madrun:") == 1
@@ -301,7 +301,7 @@ def test_a_job_leaves_its_record(tmp_path: Path) -> None:
     assert (summary["exit_status"], summary["kind"], summary["written_by"]) == (3, "worker", "core")
     assert (summary["first_failure"]["rank"], summary["first_failure"]["tail"]) == (1, "hi")
     assert summary["cause"].startswith("rank 1 on localhost failed first")
-    assert [event["phase"] for event in events if event["event"] == "phase"] == [
+    assert [event["state"] for event in events if event["event"] == "state"] == [
         "connecting", "starting", "running", "ending", "over",
     ]  # fmt: skip
     assert summary["startup"]["slowest"] == "localhost"

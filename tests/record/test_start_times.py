@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from madrun.record.event import Happened
-from madrun.record.start_times import HostStart, Startup, host_starts, table
+from madrun.record.event import Event
+from madrun.record.start_times import HostStart, StartTimes, host_starts, table
 
 
-def step(host: str, name: str, at: float, **facts: object) -> Happened:
+def step(host: str, name: str, at: float, **fields: object) -> Event:
     """An event of a host."""
-    return Happened(name, at, {"host": host, **facts})
+    return Event(name, at, {"host": host, **fields})
 
 
-def way(host: str, began: float, check_in: float) -> list[Happened]:
+def way(host: str, began: float, check_in: float) -> list[Event]:
     """One host's way to its check-in."""
     steps = ("connecting", "connected", "logged_in", "asked")
     return [
@@ -22,30 +22,30 @@ def way(host: str, began: float, check_in: float) -> list[Happened]:
     ]
 
 
-def launch() -> list[Happened]:
+def launch() -> list[Event]:
     """Two hosts start; b is late."""
     return [
-        Happened("begin", 10.0, {}),
-        Happened("phase", 10.0, {"phase": "connecting"}),
+        Event("begin", 10.0, {}),
+        Event("state", 10.0, {"state": "connecting"}),
         *way("a", 10.0, 11.0),
         *way("b", 11.5, 12.5),
-        Happened("phase", 12.5, {"phase": "starting"}),
+        Event("state", 12.5, {"state": "starting"}),
         step("a", "started", 12.6),
         step("b", "started", 12.7),
-        Happened("phase", 12.7, {"phase": "running"}),
+        Event("state", 12.7, {"state": "running"}),
     ]
 
 
 def test_a_launch_in_seconds() -> None:
-    told: list[Happened] = []
+    told: list[Event] = []
     shown: list[str] = []
-    startup = Startup(["a", "b"], told.append, shown.append)
+    startup = StartTimes(["a", "b"], told.append, shown.append)
     for each in launch():
         startup.take(each)
     assert [each.name for each in told] == ["startup"]
-    facts = told[0].facts
-    assert (facts["seconds"], facts["slowest"]) == (2.7, "b")
-    assert facts["hosts"][1] == {
+    fields = told[0].fields
+    assert (fields["seconds"], fields["slowest"]) == (2.7, "b")
+    assert fields["hosts"][1] == {
         "host": "a", "ready": 1.0, "connect": 0.1, "log in": 0.1, "agent": 0.5,
         "check in": 0.2, "start": 0.1, "import": 0.25,
     }  # fmt: skip
@@ -54,7 +54,7 @@ def test_a_launch_in_seconds() -> None:
 
 def test_the_first_output_of_every_host_is_told_of_once() -> None:
     shown: list[str] = []
-    startup = Startup(["a", "b"], show=shown.append)
+    startup = StartTimes(["a", "b"], show=shown.append)
     outputs = [step("b", "first_output", 13.0), step("a", "first_output", 14.0)]
     for each in [*launch(), *outputs, step("a", "exited", 15.0)]:
         startup.take(each)

@@ -71,7 +71,9 @@ print(os.waitstatus_to_exitcode(os.waitpid(-1, 0)[1]))
 
 
 def test_to_kill_nobody_is_fine() -> None:
-    with program("from madrun.system import kernel; kernel.kill_children(); print('ok')") as process:
+    with program(
+        "from madrun.system import kernel; kernel.kill_children(); print('ok')"
+    ) as process:
         assert line(process) == "ok"
 
 

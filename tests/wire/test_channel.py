@@ -18,11 +18,11 @@ from madrun.wire.agent_channel import AgentChannel
 from madrun.wire.codec import MAX_FRAME, pack
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import (
-    Beat,
     Begin,
     CheckIn,
     Finished,
     Go,
+    Heartbeat,
     Hello,
     Message,
     Output,
@@ -281,6 +281,6 @@ def test_an_unused_channel_closes() -> None:
 
 
 def test_a_beat_is_never_handed_on(runner: Runner, agent: Agent) -> None:
-    agent.channel.send(Beat(1.0, 1.0))
+    agent.channel.send(Heartbeat(1.0, 1.0))
     agent.channel.send(CheckIn())
     assert runner.next() == (0, CheckIn())

@@ -40,7 +40,7 @@ EXAMPLES: list[Message] = [
     messages.Output(0, 1, b"name? ", True),
     messages.Dropped(0, 17),
     messages.Input(0, b"\0\xff"),
-    messages.InputTaken(0, 2),
+    messages.InputCredit(0, 2),
     messages.Interrupted(15),
     messages.Finished(("pid 1 sleep",)),
     messages.Begin(SPEC),
@@ -50,10 +50,10 @@ EXAMPLES: list[Message] = [
     messages.End(0.0, "why"),
     messages.End(5.0, "why", upto=2),
     messages.Signal(10),
-    messages.OutputTaken(5),
+    messages.OutputCredit(5),
     messages.Bye(),
-    messages.Beat(1.5, 0.0),
-    messages.Pulses(3, 40000, bytes(32)),
+    messages.Heartbeat(1.5, 0.0),
+    messages.UdpHeartbeats(3, 40000, bytes(32)),
 ]
 
 
@@ -110,7 +110,7 @@ WRONG: dict[str, bytes] = {
     "map for list": frame_of("Started", {"pids": {"a": 1}}),
     "list as key": b"\x93\x01\xa3Bye\x81\x90\x01",
     "extension": frame_of("Bye", msgpack.ExtType(5, b"x")),
-    "timestamp": frame_of("Beat", {"sent": msgpack.Timestamp(1), "echo": 0.0}),
+    "timestamp": frame_of("Heartbeat", {"sent": msgpack.Timestamp(1), "echo": 0.0}),
 }  # fmt: skip
 
 

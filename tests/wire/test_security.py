@@ -17,9 +17,9 @@ from zmq.utils import z85
 
 from madrun.wire import authenticator
 from madrun.wire.agent_channel import AgentChannel
-from madrun.wire.authenticator import DOMAIN, Door
+from madrun.wire.authenticator import DOMAIN, Authenticator
 from madrun.wire.codec import pack
-from madrun.wire.messages import Beat, CheckIn, Finished, Go, Hello, Message, Signal
+from madrun.wire.messages import CheckIn, Finished, Go, Heartbeat, Hello, Message, Signal
 from madrun.wire.runner_channel import RunnerChannel
 from programs import PATIENCE
 
@@ -284,31 +284,31 @@ def test_an_admitted_agent_that_never_stops_talking(served: Served) -> None:
         liar.say(Hello(1, "x", 1))
         assert served.heard.get(timeout=PATIENCE)[0] == 1
         for number in range(3000):
-            liar.socket.send(pack(Beat(float("nan"), float(number))))
+            liar.socket.send(pack(Heartbeat(float("nan"), float(number))))
             liar.socket.send(b"\xc1" * 50)
         served.goes_on()
 
 
 @pytest.mark.parametrize("keys", [1, 200], ids=["one key", "many keys"])
 def test_questions_about_strangers_are_bounded(keys: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the door keeps for keys that may come: one stranger may knock as often as it likes."""
+    """What is kept for keys that may come is bounded, however often a stranger asks."""
     limit = 50
     monkeypatch.setattr(authenticator, "_PENDING_LIMIT", limit)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    door = Door(context)
+    made = Authenticator(context)
     with context.socket(zmq.DEALER) as zeromq:
         zeromq.connect("inproc://zeromq.zap.01")
         for number in range(200):
             key = (number % keys).to_bytes(32, "big")
             request = [b"", b"1.0", str(number).encode(), DOMAIN, b"addr", b"", b"CURVE", key]
             zeromq.send_multipart(request)
-            door.ask()
+            made.ask()
         for number in range(keys):
-            door.admit(0, number.to_bytes(32, "big"))
+            made.admit(0, number.to_bytes(32, "big"))
         answered = 0
         while zeromq.poll(0):
             zeromq.recv_multipart()
             answered += 1
-    door.socket.close()
+    made.socket.close()
     context.destroy(linger=0)
     assert 0 < answered <= limit

@@ -1,4 +1,4 @@
-"""Pulses over loopback: what is true is answered, whatever else comes is not."""
+"""UdpHeartbeats over loopback: what is true is answered, whatever else comes is not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 from madrun.hosts.world import Node, World
 from madrun.wire.agent_channel import AgentChannel
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.lease import CONNECTION_TIMEOUTS, Tie
+from madrun.wire.lease import CONNECTION_TIMEOUTS, LivenessMonitor
 from madrun.wire.messages import Begin, Hello
 from madrun.wire.runner_channel import RunnerChannel
-from madrun.wire.udp_heartbeat import AgentPulse, RunnerPulse, is_loopback, new_key, sealed
+from madrun.wire.udp_heartbeat import AgentHeartbeat, RunnerHeartbeat, is_loopback, new_key, sealed
 from programs import PATIENCE
 
 KEYS = {0: new_key(), 7: new_key()}
@@ -25,24 +25,24 @@ SPEC = JobSpec("j", World((Node("a", (0,)),)), ("x",), heartbeat_timeout=1.0)
 
 
 @pytest.fixture
-def runner() -> Iterator[RunnerPulse]:
-    made = RunnerPulse()
+def runner() -> Iterator[RunnerHeartbeat]:
+    made = RunnerHeartbeat()
     yield made
     made.close()
 
 
 @pytest.fixture
-def agent(runner: RunnerPulse) -> Iterator[AgentPulse]:
-    made = AgentPulse("127.0.0.1", runner.port, 7, KEYS[7])
+def agent(runner: RunnerHeartbeat) -> Iterator[AgentHeartbeat]:
+    made = AgentHeartbeat("127.0.0.1", runner.port, 7, KEYS[7])
     yield made
     made.close()
 
 
-def arrived(end: RunnerPulse | AgentPulse, limit: float = PATIENCE) -> bool:
+def arrived(end: RunnerHeartbeat | AgentHeartbeat, limit: float = PATIENCE) -> bool:
     return bool(select.select([end.socket], [], [], limit)[0])
 
 
-def test_a_pulse_is_answered(runner: RunnerPulse, agent: AgentPulse) -> None:
+def test_a_udp_heartbeat_is_answered(runner: RunnerHeartbeat, agent: AgentHeartbeat) -> None:
     for _ in range(3):
         agent.beat()
         assert arrived(runner)
@@ -64,7 +64,7 @@ def test_a_pulse_is_answered(runner: RunnerPulse, agent: AgentPulse) -> None:
         b"hello",
     ],
 )
-def test_what_is_not_true_is_not_answered(runner: RunnerPulse, forged: bytes) -> None:
+def test_what_is_not_true_is_not_answered(runner: RunnerHeartbeat, forged: bytes) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.connect(("127.0.0.1", runner.port))
         stranger.send(forged)
@@ -73,7 +73,7 @@ def test_what_is_not_true_is_not_answered(runner: RunnerPulse, forged: bytes) ->
         assert not select.select([stranger], [], [], 0.05)[0]
 
 
-def test_what_was_recorded_and_repeated_is_not_answered(runner: RunnerPulse) -> None:
+def test_what_was_recorded_and_repeated_is_not_answered(runner: RunnerHeartbeat) -> None:
     first, second = (sealed(KEYS[7], b"^", 7, number) for number in (1, 2))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("127.0.0.1", runner.port))
@@ -86,7 +86,7 @@ def test_what_was_recorded_and_repeated_is_not_answered(runner: RunnerPulse) -> 
 def test_an_agent_believes_only_answers_to_what_it_sent() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
         there.bind(("127.0.0.1", 0))
-        agent = AgentPulse("127.0.0.1", there.getsockname()[1], 7, KEYS[7])
+        agent = AgentHeartbeat("127.0.0.1", there.getsockname()[1], 7, KEYS[7])
         agent.beat()
         asked, sender = there.recvfrom(100)
         answers = [
@@ -103,7 +103,9 @@ def test_an_agent_believes_only_answers_to_what_it_sent() -> None:
         agent.close()
 
 
-def test_a_runner_that_is_gone_is_only_silent(runner: RunnerPulse, agent: AgentPulse) -> None:
+def test_a_runner_that_is_gone_is_only_silent(
+    runner: RunnerHeartbeat, agent: AgentHeartbeat
+) -> None:
     runner.close()
     for _ in range(3):
         agent.beat()
@@ -120,30 +122,30 @@ def test_loopback(address: str, own: bool) -> None:
     assert is_loopback(address) is own
 
 
-def test_pulses_keep_a_silent_connection_for_a_while() -> None:
-    tie = Tie(1.0, now=0.0)
+def test_udp_heartbeats_keep_a_silent_connection_for_a_while() -> None:
+    liveness = LivenessMonitor(1.0, now=0.0)
     now = 0.0
     while now <= CONNECTION_TIMEOUTS:
-        assert tie.pulse(now)
+        assert liveness.udp_heartbeat(now)
         now += 0.5
-    assert tie.expired(now), "an other side that can tell us nothing is no use"
-    assert not tie.word(now)
+    assert liveness.expired(now), "an other side that can tell us nothing is no use"
+    assert not liveness.message(now)
 
 
-def test_pulses_do_not_keep_a_broken_connection() -> None:
-    tie = Tie(5.0, now=0.0)
-    tie.connection_ended(1.0, rest=0.5)
-    assert not tie.pulse(1.2)
-    assert tie.expired(1.6)
+def test_udp_heartbeats_do_not_keep_a_broken_connection() -> None:
+    liveness = LivenessMonitor(5.0, now=0.0)
+    liveness.connection_ended(1.0, rest=0.5)
+    assert not liveness.udp_heartbeat(1.2)
+    assert liveness.expired(1.6)
 
 
 def test_a_connection_that_came_back_counts_again() -> None:
-    tie = Tie(5.0, now=0.0)
-    tie.connection_ended(1.0, rest=0.5)
-    assert tie.word(1.4)
-    assert tie.pulse(5.0)
-    assert not tie.expired(9.9)
-    assert tie.rest(9.0) == 1.0
+    liveness = LivenessMonitor(5.0, now=0.0)
+    liveness.connection_ended(1.0, rest=0.5)
+    assert liveness.message(1.4)
+    assert liveness.udp_heartbeat(5.0)
+    assert not liveness.expired(9.9)
+    assert liveness.rest(9.0) == 1.0
 
 
 class StallingRelay:
@@ -180,8 +182,8 @@ class StallingRelay:
 
 
 @pytest.mark.parametrize(("address", "lives"), [("0.0.0.0", True), ("127.0.0.1", False)])
-def test_pulses_bridge_a_silent_connection(address: str, lives: bool) -> None:
-    """0.0.0.0 is this machine as well, but no loopback address: pulses go there."""
+def test_udp_heartbeats_bridge_a_silent_connection(address: str, lives: bool) -> None:
+    """0.0.0.0 is this machine as well, but no loopback address: UDP heartbeats go there."""
     silent: queue.Queue[str] = queue.Queue()
     heard: queue.Queue[object] = queue.Queue()
     runner = RunnerChannel(

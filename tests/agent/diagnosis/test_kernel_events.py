@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from madrun.agent.diagnosis.kernel_events import KernelNews
+from madrun.agent.diagnosis.kernel_events import KernelEvents
 from madrun.agent.diagnosis.kernel_log import KernelLog
 from madrun.agent.diagnosis.memory_kills import Kills, MemoryKills, memory_groups
 
@@ -162,7 +162,7 @@ def test_memory_words(
 ) -> None:
     fake = kernel()
     fake.limit(fake.group, str(3 << 30))
-    news = KernelNews(str(fake.root))
+    news = KernelEvents(str(fake.root))
     fake.count(group=3 + added[0], host=9 + added[1])
     fake.say(said)
     assert news.memory_words(77, status) == words
@@ -171,7 +171,7 @@ def test_memory_words(
 
 def test_in_a_container_process_ids_of_the_log_mean_nothing(kernel: MakeKernel) -> None:
     fake = kernel(ids=False)
-    news = KernelNews(str(fake.root))
+    news = KernelEvents(str(fake.root))
     fake.say(KILLED)
     assert news.memory_words(77, -9) == NOT_IT
     fake.count(group=3, host=10)
@@ -182,18 +182,18 @@ def test_in_a_container_process_ids_of_the_log_mean_nothing(kernel: MakeKernel) 
 
 
 def test_what_cannot_be_known_is_not_claimed(tmp_path: Path, kernel: MakeKernel) -> None:
-    news = KernelNews(str(tmp_path / "none"))
+    news = KernelEvents(str(tmp_path / "none"))
     assert (news.memory_words(77, -9), news.gpu_words(77)) == (PERHAPS, [])
     fake = kernel()
     (fake.root / "dev/kmsg").unlink()
-    news = KernelNews(str(fake.root))
+    news = KernelEvents(str(fake.root))
     fake.count(group=3, host=10)
     assert news.memory_words(77, -9) == PERHAPS
 
 
 def test_gpu_words(kernel: MakeKernel) -> None:
     fake = kernel()
-    news = KernelNews(str(fake.root))
+    news = KernelEvents(str(fake.root))
     fake.say("4,9,9,-;NVRM: Xid (PCI:0000:3b:00): 31, pid=78, name=python, Ch 1\n")
     assert news.gpu_words(77) == []
     assert news.gpu_words(78) != []

@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from madrun.agent.standalone import rendezvous
-from madrun.agent.standalone.coordinator import FAILURE, Word
+from madrun.agent.standalone.coordinator import FAILURE, PeerMessage
 from madrun.agent.standalone.peers import Peers
-from madrun.agent.standalone.rendezvous import Met, Strength, meet
+from madrun.agent.standalone.rendezvous import Met, NodeCapacity, meet
 from madrun.hosts.slurm import Place, ports_of_step
 from madrun.system.errors import ClusterError
 from madrun.system.loop import Loop
@@ -24,7 +24,7 @@ def place(node_rank: int, step: str) -> Place:
 
 
 def start(
-    pool: ThreadPoolExecutor, node_rank: int, step: str, own: Strength, limit: float = 10
+    pool: ThreadPoolExecutor, node_rank: int, step: str, own: NodeCapacity, limit: float = 10
 ) -> Future[Met]:
     loop = Loop()
     return pool.submit(meet, loop, place(node_rank, step), own, "127.0.0.1", 0, limit)
@@ -38,7 +38,7 @@ def close(found: list[Met]) -> None:
 
 def test_all_learn_the_same() -> None:
     with ThreadPoolExecutor(3) as pool:
-        counts = {0: Strength(3, 3), 1: Strength(1, 1), 2: Strength(8, 8)}
+        counts = {0: NodeCapacity(3, 3), 1: NodeCapacity(1, 1), 2: NodeCapacity(8, 8)}
         futures = [start(pool, rank, "0", counts[rank]) for rank in (2, 1, 0)]
         found = [future.result() for future in futures]
     close(found)
@@ -54,14 +54,14 @@ def test_a_taken_port_and_a_silent_stranger_are_passed_over(
     monkeypatch.setattr(rendezvous, "_ANSWER_LIMIT", 0.3)
     first, second = ports_of_step("4711", "1")[:2]
     with socket.create_server(("", first)), ThreadPoolExecutor(3) as pool:
-        futures = [start(pool, rank, "1", Strength(0, 1)) for rank in range(2)]
+        futures = [start(pool, rank, "1", NodeCapacity(0, 1)) for rank in range(2)]
         stranger = _connected(second)
         stranger.sendall(b'["madrun agent", "0", "4711", "1", 99, 0, 1]\n{}\n')
-        futures.append(start(pool, 2, "1", Strength(0, 1)))
+        futures.append(start(pool, 2, "1", NodeCapacity(0, 1)))
         found = [future.result() for future in futures]
         stranger.close()
     close(found)
-    assert found[0].strengths == (Strength(0, 1),) * 3
+    assert found[0].strengths == (NodeCapacity(0, 1),) * 3
 
 
 def _connected(port: int) -> socket.socket:
@@ -76,7 +76,7 @@ def _connected(port: int) -> socket.socket:
 
 def test_a_node_that_does_not_come_is_named_by_all() -> None:
     with ThreadPoolExecutor(2) as pool:
-        futures = [start(pool, rank, "2", Strength(0, 1), limit=0.5) for rank in (0, 2)]
+        futures = [start(pool, rank, "2", NodeCapacity(0, 1), limit=0.5) for rank in (0, 2)]
         for future in futures:
             with pytest.raises(ClusterError, match=r"no agent has come from b within 0\.5 s"):
                 future.result()
@@ -84,7 +84,7 @@ def test_a_node_that_does_not_come_is_named_by_all() -> None:
 
 def test_a_node_without_gpus_among_others_is_named_by_all() -> None:
     with ThreadPoolExecutor(3) as pool:
-        futures = [start(pool, rank, "3", Strength(rank, rank or 1)) for rank in range(3)]
+        futures = [start(pool, rank, "3", NodeCapacity(rank, rank or 1)) for rank in range(3)]
         for future in futures:
             with pytest.raises(ClusterError, match="none is there on a, but c has 2"):
                 future.result()
@@ -92,7 +92,7 @@ def test_a_node_without_gpus_among_others_is_named_by_all() -> None:
 
 def test_another_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with ThreadPoolExecutor(2) as pool:
-        host = start(pool, 0, "4", Strength(0, 1))
+        host = start(pool, 0, "4", NodeCapacity(0, 1))
         port = ports_of_step("4711", "4")[0]
         with _connected(port) as old:
             old.sendall(b'["madrun agent", "0.0.1", "4711", "4", 1, 0, 1]\n')
@@ -102,15 +102,15 @@ def test_another_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_word_that_follows_at_once_is_not_lost() -> None:
     """A node that fails while another still reads who has come."""
-    heard: list[Word] = []
+    heard: list[PeerMessage] = []
     loop = Loop()
 
-    def hear(word: Word) -> None:
+    def hear(word: PeerMessage) -> None:
         heard.append(word)
         loop.stop()
 
     with ThreadPoolExecutor(1) as pool, _listening(ports_of_step("4711", "5")[0]) as listener:
-        future = pool.submit(meet, loop, place(1, "5"), Strength(0, 1), "127.0.0.1", 0, 10)
+        future = pool.submit(meet, loop, place(1, "5"), NodeCapacity(0, 1), "127.0.0.1", 0, 10)
         connection, _ = listener.accept()
         connection.recv(4096)
         connection.sendall(b'["welcome"]\n')
@@ -121,7 +121,7 @@ def test_a_word_that_follows_at_once_is_not_lost() -> None:
         loop.call_later(10, loop.stop)
         loop.run()
         connection.close()
-    assert heard == [Word(FAILURE, 7, 2, "it failed")]
+    assert heard == [PeerMessage(FAILURE, 7, 2, "it failed")]
     assert not peers.silent
     close([met])
 

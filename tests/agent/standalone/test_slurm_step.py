@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from madrun.agent.standalone.rendezvous import Strength
-from madrun.agent.standalone.slurm_step import place_of, strength, warnings, world_of
+from madrun.agent.standalone.rendezvous import NodeCapacity
+from madrun.agent.standalone.slurm_step import node_capacity, place_of, warnings, world_of
 from madrun.hosts.slurm import Place
 from madrun.hosts.world import Node
 from madrun.launchers.plan import NVIDIA, NodeFacts
@@ -21,7 +21,7 @@ STEP = {
 }  # fmt: skip
 
 
-def nodes(*strengths: Strength, **chosen: object) -> tuple[Node, ...]:
+def nodes(*strengths: NodeCapacity, **chosen: object) -> tuple[Node, ...]:
     given = {"include": "", "exclude": "", "nproc_per_node": None, **chosen}
     return world_of(Place("1", "0", HOSTS, 0, None), strengths, **given).nodes  # type: ignore[arg-type]
 
@@ -29,28 +29,33 @@ def nodes(*strengths: Strength, **chosen: object) -> tuple[Node, ...]:
 @pytest.mark.parametrize(
     ("facts", "gpus", "want", "brings"),
     [
-        (NodeFacts(NVIDIA, 2, mask=("0", "1")), 2, None, Strength(2, 2)),
-        (NodeFacts(NVIDIA, 8), 2, None, Strength(2, 2)),
-        (NodeFacts(NVIDIA, 7), 8, None, Strength(8, 8)),  # one has failed: the agent will say so
-        (NodeFacts(NVIDIA, 8), None, None, Strength(8, 8)),
-        (NodeFacts(NVIDIA, 8), 8, 2, Strength(8, 8)),
-        (NodeFacts(), None, None, Strength(0, 1)),
-        (NodeFacts(), None, 3, Strength(0, 3)),
-        (NodeFacts(NVIDIA, 0, mask=()), None, 3, Strength(0, 3)),
+        (NodeFacts(NVIDIA, 2, mask=("0", "1")), 2, None, NodeCapacity(2, 2)),
+        (NodeFacts(NVIDIA, 8), 2, None, NodeCapacity(2, 2)),
+        (
+            NodeFacts(NVIDIA, 7),
+            8,
+            None,
+            NodeCapacity(8, 8),
+        ),  # one has failed: the agent will say so
+        (NodeFacts(NVIDIA, 8), None, None, NodeCapacity(8, 8)),
+        (NodeFacts(NVIDIA, 8), 8, 2, NodeCapacity(8, 8)),
+        (NodeFacts(), None, None, NodeCapacity(0, 1)),
+        (NodeFacts(), None, 3, NodeCapacity(0, 3)),
+        (NodeFacts(NVIDIA, 0, mask=()), None, 3, NodeCapacity(0, 3)),
     ],
 )
 def test_what_a_node_brings(
-    facts: NodeFacts, gpus: int | None, want: int | None, brings: Strength
+    facts: NodeFacts, gpus: int | None, want: int | None, brings: NodeCapacity
 ) -> None:
-    assert strength(Place("1", "0", HOSTS, 0, gpus), facts, want) == brings
+    assert node_capacity(Place("1", "0", HOSTS, 0, gpus), facts, want) == brings
 
 
 def test_unequal_nodes() -> None:
-    assert nodes(Strength(3, 3), Strength(1, 1)) == (Node("a", (0, 1, 2)), Node("b", (0,)))
+    assert nodes(NodeCapacity(3, 3), NodeCapacity(1, 1)) == (Node("a", (0, 1, 2)), Node("b", (0,)))
 
 
 def test_slots_are_chosen() -> None:
-    found = nodes(Strength(3, 3), Strength(2, 2), exclude="a:0", nproc_per_node=2)
+    found = nodes(NodeCapacity(3, 3), NodeCapacity(2, 2), exclude="a:0", nproc_per_node=2)
     assert found == (Node("a", (1, 2)), Node("b", (0, 1)))
 
 
@@ -64,21 +69,33 @@ def test_slots_are_chosen() -> None:
 )
 def test_what_cannot_be(chosen: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        nodes(Strength(3, 3), Strength(1, 1), **chosen)
+        nodes(NodeCapacity(3, 3), NodeCapacity(1, 1), **chosen)
 
 
 @pytest.mark.parametrize(
     ("own", "grace", "cores", "left", "said"),
     [
-        (Strength(8, 8), 15, 64, None, []),
-        (Strength(8, 8), 15, 1, 1e6, ["one CPU core of .* for 8 workers: srun --cpus-per-task"]),
-        (Strength(1, 1), 15, 8, 301, ["shows this task 1 of the step's 8 GPUs on a: without"]),
-        (Strength(8, 8), 60, 8, 42, ["--grace 60: at a scancel", "Slurm ends this job in 42 s"]),
+        (NodeCapacity(8, 8), 15, 64, None, []),
+        (
+            NodeCapacity(8, 8),
+            15,
+            1,
+            1e6,
+            ["one CPU core of .* for 8 workers: srun --cpus-per-task"],
+        ),
+        (NodeCapacity(1, 1), 15, 8, 301, ["shows this task 1 of the step's 8 GPUs on a: without"]),
+        (
+            NodeCapacity(8, 8),
+            60,
+            8,
+            42,
+            ["--grace 60: at a scancel", "Slurm ends this job in 42 s"],
+        ),
     ],
 )
 def test_what_will_hurt_is_said(
     monkeypatch: pytest.MonkeyPatch,
-    own: Strength, grace: float, cores: int, left: float | None, said: list[str],
+    own: NodeCapacity, grace: float, cores: int, left: float | None, said: list[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     found = warnings(Place("1", "0", HOSTS, 0, 8), own, grace, cores, left)
