@@ -19,8 +19,8 @@ class ProcessTable(NamedTuple):
     Where there are no roles there is one worker per slot, and its number is its rank; no kinds
     mean that all are workers.
 
-    >>> pair = Members((0, 1), ("torchrun", "torchrun"))
-    >>> pair.size, pair.name(1), Members((0, 0, 1)).name(1), Members((0, 0, 1)).first(1)
+    >>> pair = ProcessTable((0, 1), ("torchrun", "torchrun"))
+    >>> pair.size, pair.name(1), ProcessTable((0, 0, 1)).name(1), ProcessTable((0, 0, 1)).first(1)
     (2, 'torchrun', 'rank 1', 2)
     """
 
