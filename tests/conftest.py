@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-import orphans
-from cluster import Cluster, brought_up
+from support import orphans
+from support.cluster import Cluster, brought_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

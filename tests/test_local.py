@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import BIN
-from jobs import EXAMPLES, WORKER
+from support.cluster import BIN
+from support.jobs import EXAMPLES, WORKER
 
 MADRUN = BIN / "madrun"
 CPU_LINE = "madrun: no GPU was found on this machine: "

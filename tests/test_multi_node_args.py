@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from here import madrun, running
 from madrun.agent.master_port import MasterPort
+from support.here import madrun, running
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = '#!/bin/sh\nexec $MAD_MULTI_NODE_RUNNER "$@"\n'

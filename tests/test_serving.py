@@ -10,8 +10,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from engines import ENV, GENERATE
-from here import Words, madrun, running
+from support.engines import ENV, GENERATE
+from support.here import Words, madrun, running
 
 CLIENT = f"{sys.executable} {GENERATE}"
 READY = r"READY (http://127\.0\.0\.1:(\d+))\n"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import BIN
-from here import MADRUN, Words, environment
-from programs import PATIENCE
+from support.cluster import BIN
+from support.here import MADRUN, Words, environment
+from support.programs import PATIENCE
 
 SUM = "import sys, hashlib; d = sys.stdin.buffer.read(); print(len(d), hashlib.md5(d).hexdigest())"
 BYTES = os.urandom(1_000_000)

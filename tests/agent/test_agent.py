@@ -35,7 +35,7 @@ from madrun.wire.messages import (
     Started,
     TryMaster,
 )
-from programs import PATIENCE, Program, program, wait_gone
+from support.programs import PATIENCE, Program, program, wait_gone
 
 Kind = TypeVar("Kind")
 

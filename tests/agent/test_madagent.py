@@ -14,7 +14,7 @@ import pytest
 
 from madrun.hosts import world_info
 from madrun.hosts.world import Node, World
-from programs import PATIENCE, wait_gone
+from support.programs import PATIENCE, wait_gone
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 WORLD = world_info.encode(World((Node("a", (0, 1)), Node("b", (0,)))))

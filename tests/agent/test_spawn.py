@@ -16,7 +16,7 @@ import pytest
 
 from madrun.agent.spawn import find_program, spawn
 from madrun.system.errors import ProgramNotExecutable, ProgramNotFound
-from programs import line, program, wait_gone
+from support.programs import line, program, wait_gone
 
 
 def executable(path: Path, mode: int = 0o755, text: str = "#!/bin/sh\n") -> Path:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from programs import PATIENCE, Program, is_alive, line, program, wait_gone, words
+from support.programs import PATIENCE, Program, is_alive, line, program, wait_gone, words
 
 # A small agent: starts a program, says GO once that is ready, ends all at the first line of stdin
 # (its number is the grace) and says how it went. More lines are further wishes.

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from cluster import Cluster
-from jobs import WORKER, agents, of_the_job
-from ways import WAYS, Way
+from support.cluster import Cluster
+from support.jobs import WORKER, agents, of_the_job
+from support.ways import WAYS, Way
 
 SHOW = """
 import json, os, sys

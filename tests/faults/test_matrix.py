@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from cluster import Cluster
-from faults_support import agent_processes, matching, reach, runner_processes, until
-from jobs import WORKER, Running, of_the_job
+from support.cluster import Cluster
+from support.faults import agent_processes, matching, reach, runner_processes, until
+from support.jobs import WORKER, Running, of_the_job
 from testbed.processes import Process
 
 NODE = "node02"

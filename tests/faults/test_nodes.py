@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster import Cluster
-from faults_support import reach
-from jobs import WORKER, Running, of_the_job
+from support.cluster import Cluster
+from support.faults import reach
+from support.jobs import WORKER, Running, of_the_job
 
 NODE = "node02"
 Fault = Callable[[Cluster], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from cluster import REPOSITORY
+from support.cluster import REPOSITORY
 
 
 def test_a_few_random_faults_leave_nothing() -> None:

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from histories import GRACE, History, told
 from madrun.job.outcome import outcome_of
 from madrun.job.states import JobState
 from madrun.wire.messages import LAST, CheckIn, Concluded, Drained, End, Exited, Go
+from support.histories import GRACE, History, told
 
 
 def serving(nodes: int = 3) -> History:

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from histories import History
 from madrun.job.outcome import outcome_of
 from madrun.wire.messages import CheckIn, Finished, Interrupted
+from support.histories import History
 
 
 def over(history: History) -> History:

@@ -6,7 +6,6 @@ import signal
 
 import pytest
 
-from histories import GRACE, KEY, History, told, told_kinds
 from madrun.job.states import Admit, JobState
 from madrun.wire.messages import (
     Begin,
@@ -23,6 +22,7 @@ from madrun.wire.messages import (
     Started,
     TryMaster,
 )
+from support.histories import GRACE, KEY, History, told, told_kinds
 
 HELLO = Hello(0, "node0", 1)
 

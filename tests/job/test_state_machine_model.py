@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from histories import GRACE, KEY, VERSION, History, told
 from madrun.hosts.world import Node, World
 from madrun.job.outcome import outcome_of
 from madrun.job.state_machine import StateMachine
@@ -37,6 +36,7 @@ from madrun.wire.messages import (
     Started,
     TryMaster,
 )
+from support.histories import GRACE, KEY, VERSION, History, told
 
 WORKERS = 2  # on each node
 ORDER = list(JobState)

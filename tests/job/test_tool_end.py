@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 
-from histories import History, told_kinds
 from madrun.job.outcome import outcome_of
 from madrun.job.states import JobState
 from madrun.wire.messages import Interrupted
+from support.histories import History, told_kinds
 
 DIED = "pdsh died of signal 9 (SIGKILL)"
 

@@ -8,8 +8,8 @@ import signal
 import sys
 import time
 
-from cluster import BIN, Cluster
-from jobs import PATIENCE, TESTS, Running, of_the_job
+from support.cluster import BIN, Cluster
+from support.jobs import PATIENCE, TESTS, Running, of_the_job
 from testbed.processes import Process, descendants
 
 FLOOD = TESTS / "payloads" / "flood.py"

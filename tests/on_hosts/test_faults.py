@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster import Cluster
-from jobs import Running, agents, of_the_job, workers
+from support.cluster import Cluster
+from support.jobs import Running, agents, of_the_job, workers
 
 
 def hold(cluster: Cluster, *words: str, options: tuple[str, ...] = ()) -> Running:
     """A job of 8 workers on four hosts that runs until something happens."""
-    from jobs import WORKER
+    from support.jobs import WORKER
 
     hostfile = cluster.hostfile(slots=2)
     job = Running(cluster, ["--hostfile", hostfile, *options, WORKER, "hold", *words])

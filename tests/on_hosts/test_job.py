@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from cluster import Cluster
-from jobs import EXAMPLES, WORKER
+from support.cluster import Cluster
+from support.jobs import EXAMPLES, WORKER
 
 PRINT_ENV = "import json, os, sys; print('ENV', json.dumps([dict(os.environ), sys.argv[1:]]))"
 HOSTILE = [

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import BIN, Cluster
-from jobs import WORKER, of_the_job
+from support.cluster import BIN, Cluster
+from support.jobs import WORKER, of_the_job
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from cluster import BIN, Cluster
-from jobs import TESTS
+from support.cluster import BIN, Cluster
+from support.jobs import TESTS
 
 PAYLOAD = TESTS / "payloads" / "many_jobs.py"
 WARM = 5  # jobs until all is imported and the allocator has what it needs

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from cluster import Cluster
-from jobs import WORKER, Running, agents, of_the_job, workers
+from support.cluster import Cluster
+from support.jobs import WORKER, Running, agents, of_the_job, workers
 
 SECRET = "hunter2-is-no-password"
 

@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
-from cluster import Cluster
-from jobs import EXAMPLES, TESTS, WORKER, Running
+from support.cluster import Cluster
+from support.jobs import EXAMPLES, TESTS, WORKER, Running
 
 pytestmark = pytest.mark.torch
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import BIN, Cluster
-from jobs import PATIENCE, WORKER
+from support.cluster import BIN, Cluster
+from support.jobs import PATIENCE, WORKER
 
 MARK = f"s3cr3t-{os.urandom(8).hex()}"  # of this run: no other file has it
 EXPORTED, IN_A_FILE = f"{MARK}-exported", f"{MARK}-in-a-file"

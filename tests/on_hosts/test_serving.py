@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from cluster import BIN, Cluster
-from engines import EXPORTS, GENERATE
-from jobs import Running, of_the_job
+from support.cluster import BIN, Cluster
+from support.engines import EXPORTS, GENERATE
+from support.jobs import Running, of_the_job
 
 CLIENT = shlex.join([sys.executable, GENERATE])
 PD = ["--hosts", "node[01-03]:1", "--launcher", "sglang-disagg"]

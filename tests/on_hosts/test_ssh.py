@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster
-from jobs import EXAMPLES
+from support.cluster import Cluster
+from support.jobs import EXAMPLES
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def test_more_hosts_than_the_fan_out(cluster: Cluster) -> None:
 
 
 def test_nothing_of_the_user_is_on_a_command_line(cluster: Cluster) -> None:
-    from jobs import WORKER, Running
+    from support.jobs import WORKER, Running
 
     job = Running(
         cluster,

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 
-from cluster import BIN, Cluster
-from jobs import WORKER
+from support.cluster import BIN, Cluster
+from support.jobs import WORKER
 
 SUM = "import sys, hashlib; d = sys.stdin.buffer.read(); print(len(d), hashlib.md5(d).hexdigest())"
 BYTES = os.urandom(1_000_000)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import orphans
-from cluster import REPOSITORY, Cluster
+from support import orphans
+from support.cluster import REPOSITORY, Cluster
 from testbed import cgroups, state
 
 if TYPE_CHECKING:
@@ -250,7 +250,8 @@ def test_up_takes_no_folder_of_somebody_else(tmp_path: Path) -> None:
 
 def test_hosts_go_when_the_tests_are_killed() -> None:
     script = (
-        "import cluster, os\n"
+        "import os\n"
+        "from support import cluster\n"
         "hosts = cluster.brought_up(1).__enter__()\n"
         "print(hosts.base, flush=True)\n"
         "os.kill(os.getpid(), 9)"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cluster import Cluster
-from jobs import EXAMPLES
+from support.cluster import Cluster
+from support.jobs import EXAMPLES
 
 
 @pytest.mark.torch

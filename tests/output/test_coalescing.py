@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from madrun.output.coalescing import HOLD, CoalescedLine, Coalescer
-from programs import PATIENCE, program
+from support.programs import PATIENCE, program
 
 Written = list[tuple[int, bytes]]
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from madrun.output.console import LineAssembler
-from programs import PATIENCE, line, program
+from support.programs import PATIENCE, line, program
 
 MIB = 1024 * 1024
 

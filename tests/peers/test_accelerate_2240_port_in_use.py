@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from here import madrun
+from support.here import madrun
 
 
 def test_a_port_in_use_is_named_and_nobody_starts() -> None:

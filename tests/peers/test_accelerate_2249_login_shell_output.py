@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster import Cluster
+from support.cluster import Cluster
 
 
 def test_what_a_login_shell_prints_is_nobodys_address(cluster: Cluster) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import refused, shown
+from support.here import refused, shown
 
 TEXT = """
 # a comment, then a blank line

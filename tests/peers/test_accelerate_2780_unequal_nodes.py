@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cluster import Cluster
-from jobs import EXAMPLES
+from support.cluster import Cluster
+from support.jobs import EXAMPLES
 
 
 def test_nodes_of_different_sizes_are_one_ring(cluster: Cluster) -> None:

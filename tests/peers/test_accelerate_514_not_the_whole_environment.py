@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import planned
+from support.here import planned
 
 OURS = {"HOME": "/ours", "PWD": "/ours", "SSH_AUTH_SOCK": "/ours", "DISPLAY": ":7",
         "LS_COLORS": "x", "XDG_RUNTIME_DIR": "/ours", "SLURM_PROCID": "3"}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import planned
+from support.here import planned
 
 USUAL = {"WANDB_MODE": "offline", "HF_HOME": "/hf", "NCCL_DEBUG": "INFO", "LD_LIBRARY_PATH": "/l",
          "UCX_TLS": "tcp", "MLFLOW_RUN": "7", "TOKENIZERS_PARALLELISM": "0"}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import madrun
+from support.here import madrun
 
 ENV = {"BASH_FUNC_module%%": "() { echo; }", "WITH.DOT": "x", "WANDB_API_KEY": "hunter2"}
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from cluster import Cluster
+from support.cluster import Cluster
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cluster import Cluster
-from jobs import WORKER
+from support.cluster import Cluster
+from support.jobs import WORKER
 
 
 def test_a_failure_on_the_last_host_ends_the_job(cluster: Cluster) -> None:

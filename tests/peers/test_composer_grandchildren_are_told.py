@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from here import running
+from support.here import running
 
 NESTED = "(trap 'echo saved; exit' TERM; echo up; sleep 4012) & wait"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-from here import running
-from jobs import WORKER
+from support.here import running
+from support.jobs import WORKER
 from testbed import processes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import shown
+from support.here import shown
 
 
 def test_slots_count_the_entries_of_the_mask() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import shown
+from support.here import shown
 
 
 def test_the_order_of_a_mask_is_kept() -> None:

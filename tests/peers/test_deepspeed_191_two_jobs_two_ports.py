@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from here import running
+from support.here import running
 
 SERVE = """
 import os, signal, socket

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-from here import madrun
+from support.here import madrun
 
 TORN = """
 import os

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cluster import Cluster
+from support.cluster import Cluster
 
 
 def test_no_shell_tool_is_needed_on_a_node(cluster: Cluster) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from here import madrun
+from support.here import madrun
 
 HOSTILE = ["a b", "it's", '"x"', "$HOME", "*", "#", ";", "(x)", "\\", "", "%h %n", "--x=a b", "\n"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster import Cluster
+from support.cluster import Cluster
 
 
 def test_more_hosts_than_logins_at_a_time(cluster: Cluster) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from here import madrun
+from support.here import madrun
 
 
 def test_rank_host_pid_and_signal_are_named() -> None:

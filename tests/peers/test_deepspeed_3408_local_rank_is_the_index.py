@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import planned
+from support.here import planned
 
 
 def test_local_rank_is_the_index_on_the_node() -> None:

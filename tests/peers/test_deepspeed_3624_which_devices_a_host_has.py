@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import planned
+from support.here import planned
 
 
 def test_a_host_may_name_its_devices(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from here import running
-from jobs import WORKER
+from support.here import running
+from support.jobs import WORKER
 
 
 @pytest.mark.parametrize(

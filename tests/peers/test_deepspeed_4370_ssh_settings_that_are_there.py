@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster import Cluster
+from support.cluster import Cluster
 
 THERE = {"PDSH_SSH_ARGS_APPEND": "-p 1 -v", "PDSH_RCMD_TYPE": "rsh", "SSH_AUTH_SOCK": "/nowhere",
          "SSH_ASKPASS": "/nowhere", "SSH_CONNECTION": "::1 1 ::1 2"}  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from here import running
+from support.here import running
 
 # Each waits in its handler until all have been told; told one by one, none would ever leave.
 TOGETHER = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import madrun
+from support.here import madrun
 
 
 def test_each_host_each_port_each_reason(tmp_path: Path) -> None:

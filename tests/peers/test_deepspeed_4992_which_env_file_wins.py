@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import shown
+from support.here import shown
 
 
 def test_the_later_one_wins_and_home_comes_first(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cluster import Cluster
-from jobs import WORKER, of_the_job
+from support.cluster import Cluster
+from support.jobs import WORKER, of_the_job
 
 
 def test_the_other_node_ends_too(cluster: Cluster) -> None:

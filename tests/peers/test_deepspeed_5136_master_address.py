@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cluster import Cluster
+from support.cluster import Cluster
 
 SHOW = """
 import ipaddress, os, socket

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import refused
+from support.here import refused
 
 
 def test_a_hostfile_that_was_named_has_to_be_there() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import shown
+from support.here import shown
 
 MASK = "GPU-8932f937-d72c,MIG-GPU-b8ea3855/0/0"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from here import planned, shown
+from support.here import planned, shown
 
 
 def test_a_broken_driver_here_is_no_concern_of_the_launch(tmp_path: Path) -> None:

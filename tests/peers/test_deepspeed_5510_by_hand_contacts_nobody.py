@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from cluster import BIN
-from here import environment
+from support.cluster import BIN
+from support.here import environment
 
 
 def test_by_hand_the_address_is_asked_for() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import Words, shown
+from support.here import Words, shown
 
 
 def test_both_have_it(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
-from cluster import Cluster
-from here import shown
+from support.cluster import Cluster
+from support.here import shown
 
 VALUE = json.dumps({"lr": 0.1, "name": 'it\'s "$HOME"'})
 SHOW = ("--no-prefix", "--no-python", sys.executable, "-c", "import os; print(os.environ['CONF'])")

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from cluster import BIN
-from here import environment
+from support.cluster import BIN
+from support.here import environment
 
 ENDS = [("exit 7", 7), ("kill -KILL $$", 137), ("kill -SEGV $$", 139), ("exit 255", 255)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import refused
+from support.here import refused
 
 
 def test_a_slot_that_is_not_there() -> None:

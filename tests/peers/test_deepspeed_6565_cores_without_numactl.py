@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from here import shown
+from support.here import shown
 
 SHOW = """
 import os

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import refused, shown
+from support.here import refused, shown
 
 
 def test_num_gpus_takes_the_first_of_those_we_were_given() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import planned, refused
+from support.here import planned, refused
 
 
 def test_a_bare_host_means_all_its_slots() -> None:

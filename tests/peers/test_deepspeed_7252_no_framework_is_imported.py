@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import shown
+from support.here import shown
 
 
 def test_neither_runner_nor_agent_imports_one(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import planned, refused
+from support.here import planned, refused
 
 
 def test_one_remote_host_is_logged_in_to(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from here import running
-from jobs import WORKER
+from support.here import running
+from support.jobs import WORKER
 
 
 def test_what_a_dead_worker_left_is_ended() -> None:

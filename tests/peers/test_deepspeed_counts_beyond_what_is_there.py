@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from here import refused
+from support.here import refused
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import shown
+from support.here import shown
 
 
 def test_it_is_read_for_one_node_too(tmp_path: Path) -> None:

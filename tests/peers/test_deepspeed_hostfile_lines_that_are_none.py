@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from here import planned, refused
+from support.here import planned, refused
 
 
 @pytest.mark.parametrize(

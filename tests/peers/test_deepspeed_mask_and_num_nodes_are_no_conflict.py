@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import shown
+from support.here import shown
 
 
 def test_a_mask_is_no_filter_of_the_users() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import madrun
+from support.here import madrun
 
 
 def test_no_file_of_ours_stays(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import planned
+from support.here import planned
 
 
 def test_the_agents_command_has_nothing_of_the_users() -> None:

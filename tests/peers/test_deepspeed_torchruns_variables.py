@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import shown
+from support.here import shown
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK",
          "NNODES", "NPROC_PER_NODE", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE")  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster import Cluster
+from support.cluster import Cluster
 
 
 def test_nobody_starts_before_everybody_is_there(cluster: Cluster) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import planned
+from support.here import planned
 
 
 def test_a_host_with_a_user_can_be_chosen() -> None:

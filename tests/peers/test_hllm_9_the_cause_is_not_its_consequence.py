@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from here import madrun
+from support.here import madrun
 
 # Rank 0 waits for rank 1 through a pipe, and fails when that one is gone.
 FAIL = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from here import madrun, shown
+from support.here import madrun, shown
 
 
 def test_a_folder_with_a_blank(tmp_path: Path) -> None:

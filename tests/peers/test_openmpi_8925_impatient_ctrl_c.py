@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 
-from here import Words, running
-from jobs import WORKER
+from support.here import Words, running
+from support.jobs import WORKER
 
 
 def test_one_may_press_it_as_often_as_one_likes() -> None:

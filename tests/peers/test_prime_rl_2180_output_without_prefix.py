@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import madrun
+from support.here import madrun
 
 
 def test_the_output_as_it_was_written() -> None:

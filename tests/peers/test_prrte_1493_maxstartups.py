@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import Cluster
+from support.cluster import Cluster
 
 OPTIONS = ("Port=2223", "PidFile=none", "MaxStartups=1:100:1")
 CONFIG = "Host one two three\n  HostName node01\n  Port 2223\n"

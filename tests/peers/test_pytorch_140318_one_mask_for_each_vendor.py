@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from here import shown
 from madrun.agent.devices import Inventory, node_facts
 from madrun.launchers.environment import device_environment
 from madrun.launchers.plan import AMD
+from support.here import shown
 
 SHOW = "echo ${CUDA_VISIBLE_DEVICES-no}/${HIP_VISIBLE_DEVICES-no}/${GPU_DEVICE_ORDINAL-no}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from here import running
+from support.here import running
 
 SAVE = """
 trap 'echo saved $RANK; exit 0' USR1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster import Cluster
+from support.cluster import Cluster
 
 
 def test_a_rank_is_a_global_rank(cluster: Cluster) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from here import running
-from jobs import WORKER
+from support.here import running
+from support.jobs import WORKER
 
 
 def test_nohup_is_obeyed() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster import Cluster
+from support.cluster import Cluster
 
 
 def test_no_two_workers_have_the_same_prefix(cluster: Cluster) -> None:

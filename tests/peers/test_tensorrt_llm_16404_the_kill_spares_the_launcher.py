@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from here import Words, running
-from jobs import WORKER
+from support.here import Words, running
+from support.jobs import WORKER
 
 
 def test_the_launcher_lives_to_tell() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from here import planned
+from support.here import planned
 
 
 def test_nothing_is_added_to_the_arguments() -> None:

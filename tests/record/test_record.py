@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from cluster import BIN
 from madrun.record.event import Event
 from madrun.record.job_folder import EVENTS, SUMMARY, JobFolder
 from madrun.record.summary import conclude, make_event, summarize
@@ -22,7 +21,8 @@ from madrun.runner.plan import Plan, Request, make_plan
 from madrun.runner.record import Record, described
 from madrun.system.errors import InputError
 from madrun.system.pid_file import PidFile, remove_abandoned
-from programs import PATIENCE, wait_gone
+from support.cluster import BIN
+from support.programs import PATIENCE, wait_gone
 
 MADRUN = str(BIN / "madrun")
 HOLD = "echo ready; while :; do sleep 60; done"

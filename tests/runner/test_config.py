@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from here import madrun
 from madrun.runner import cli
 from madrun.runner.config import file as config_file
 from madrun.runner.dry_run import describe
 from madrun.runner.plan import Plan, Request, make_plan
 from madrun.runner.record import described
 from madrun.system.errors import InputError
+from support.here import madrun
 
 NASTY = "a$(echo pwned)b \"q\" 'x'\n\\t#\t ü"
 

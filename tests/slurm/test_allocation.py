@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from cluster import Cluster
-from jobs import WORKER
 from madrun.hosts.slurm import nodes_of
-from slurm_support import AGENTS, BACKEND, GPUS, MADAGENT, MADRUN, gone_within
+from support.cluster import Cluster
+from support.jobs import WORKER
+from support.slurm import AGENTS, BACKEND, GPUS, MADAGENT, MADRUN, gone_within
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster
-from jobs import EXAMPLES, WORKER, Running
-from slurm_support import FORMS, GPUS, MADAGENT, MADRUN, Form, gone_within, own_job
+from support.cluster import Cluster
+from support.jobs import EXAMPLES, WORKER, Running
+from support.slurm import FORMS, GPUS, MADAGENT, MADRUN, Form, gone_within, own_job
 
 SUBMIT = ("--submit", "slurm", "--nnodes", "2", "--slurm", "gpus-per-node=2",
           "--slurm", "cpus-per-task=2")  # fmt: skip

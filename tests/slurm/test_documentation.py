@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from cluster import BIN, LOGIN, REPOSITORY, Cluster
-from jobs import EXAMPLES
+from support.cluster import BIN, LOGIN, REPOSITORY, Cluster
+from support.jobs import EXAMPLES
 
 PAGE = (REPOSITORY / "docs" / "slurm.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```slurm\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from cluster import Cluster
-from jobs import EXAMPLES, WORKER
-from slurm_support import (
+from support.cluster import Cluster
+from support.jobs import EXAMPLES, WORKER
+from support.slurm import (
     AGENTS,
     BACKEND,
     FORMS,

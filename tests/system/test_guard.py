@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from programs import PATIENCE, line, program, status_of, wait_gone, wait_stopped, words
+from support.programs import PATIENCE, line, program, status_of, wait_gone, wait_stopped, words
 
 HEAD = """
 import os, signal, subprocess, sys, time

@@ -12,7 +12,7 @@ import pytest
 
 from madrun.system import kernel
 from madrun.system.kernel import children, command_of
-from programs import PATIENCE, line, program, wait_gone, words
+from support.programs import PATIENCE, line, program, wait_gone, words
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 

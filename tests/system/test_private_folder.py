@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from madrun.system.private_folder import make_folder, parent_folder, remove_folder, remove_left
-from programs import status_of
+from support.programs import status_of
 
 KILLED = """
 import os, signal

@@ -29,7 +29,7 @@ from madrun.wire.messages import (
     Signal,
 )
 from madrun.wire.runner_channel import RunnerChannel
-from programs import PATIENCE
+from support.programs import PATIENCE
 
 HELLO = Hello(0, "here", 1)
 SILENCE = 0.3  # seconds in which nothing must happen

@@ -21,7 +21,7 @@ from madrun.wire.authenticator import DOMAIN, Authenticator
 from madrun.wire.codec import pack
 from madrun.wire.messages import CheckIn, Finished, Go, Heartbeat, Hello, Message, Signal
 from madrun.wire.runner_channel import RunnerChannel
-from programs import PATIENCE
+from support.programs import PATIENCE
 
 HERE = "127.0.0.1"
 SILENCE = 0.3  # seconds in which nothing must be heard

@@ -18,7 +18,7 @@ from madrun.wire.lease import CONNECTION_TIMEOUTS, LivenessMonitor
 from madrun.wire.messages import Begin, Hello
 from madrun.wire.runner_channel import RunnerChannel
 from madrun.wire.udp_heartbeat import AgentHeartbeat, RunnerHeartbeat, is_loopback, new_key, sealed
-from programs import PATIENCE
+from support.programs import PATIENCE
 
 KEYS = {0: new_key(), 7: new_key()}
 SPEC = JobSpec("j", World((Node("a", (0,)),)), ("x",), heartbeat_timeout=1.0)

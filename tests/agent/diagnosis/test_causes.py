@@ -16,7 +16,7 @@ import pytest
 from madrun.agent.diagnosis.memory_kills import memory_groups
 from madrun.hosts import world_info
 from madrun.hosts.world import Node, World
-from programs import PATIENCE
+from support.programs import PATIENCE
 
 HERE = ["--world-info", world_info.encode(World((Node("here", (0, 1)),)))]
 AGENT = [sys.executable, "-m", "madrun.agent", *HERE]

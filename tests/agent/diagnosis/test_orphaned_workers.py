@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import BIN
-from programs import PATIENCE
+from support.cluster import BIN
+from support.programs import PATIENCE
 
 # Stand-ins for a framework's launcher, whose worker says that it runs before the launcher goes.
 LEAVES_A_WORKER = """#!/bin/sh

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     File = int | IO[Any] | None
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 TESTBED = str(REPOSITORY / "scripts" / "testbed")
 LOGIN = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from cluster import BIN
-from jobs import TESTS
+from support.cluster import BIN
+from support.jobs import TESTS
 from testbed.kernel import SYSTEM_PATH
 
 FOLDER = TESTS / "payloads" / "serving"

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster import BIN, Cluster
-from jobs import Running, of_the_job
+from support.cluster import BIN, Cluster
+from support.jobs import Running, of_the_job
 
 MADRUN, MADAGENT = str(BIN / "madrun"), str(BIN / "madagent")
 GPUS = "--gpus-per-node=2"

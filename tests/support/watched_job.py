@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable
 from subprocess import DEVNULL, Popen, TimeoutExpired
 
-import orphans
-from cluster import Cluster
+from support import orphans
+from support.cluster import Cluster
 from testbed.processes import Process
 
 SETTLED = 1.0  # seconds after the last worker is up: faults mostly come later than that

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from testbed import processes
 
 if TYPE_CHECKING:
-    from cluster import Cluster
+    from support.cluster import Cluster
     from testbed.processes import Process
 
 PATIENCE = 3.0

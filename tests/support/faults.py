@@ -6,8 +6,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from cluster import Cluster
-from jobs import PATIENCE, Running
+from support.cluster import Cluster
+from support.jobs import PATIENCE, Running
 from testbed.processes import Process
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cluster import BIN
-from programs import PATIENCE
+from support.cluster import BIN
+from support.programs import PATIENCE
 
 MADRUN = BIN / "madrun"
 Words = str | os.PathLike[str]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import BIN, Cluster
-from jobs import Running
+from support.cluster import BIN, Cluster
+from support.jobs import Running
 from testbed.processes import Process
 
 

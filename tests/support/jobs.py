@@ -12,10 +12,10 @@ from pathlib import Path
 from subprocess import Popen
 from typing import IO
 
-from cluster import BIN, Cluster
+from support.cluster import BIN, Cluster
 from testbed.processes import Process
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parent.parent
 WORKER = TESTS / "payloads" / "worker.py"
 EXAMPLES = TESTS.parent / "examples"
 PATIENCE = 40.0  # seconds until a test gives up on an event; a busy machine needs a few
