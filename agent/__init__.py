@@ -1,1 +1,1 @@
-"""One node of a job: devices, processes, logs, the kill."""
+"""One node of a job: its place, its processes, their logs, their end."""

@@ -1,1 +1,1 @@
-"""How agents get onto the nodes: one file per backend."""
+"""How agents get onto the nodes: one file or folder for each backend."""

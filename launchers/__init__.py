@@ -1,1 +1,1 @@
-"""What runs on a node: one file per launcher, pure functions from job spec to node plan."""
+"""What runs on a node: one file for each launcher, pure functions from job spec to node plan."""

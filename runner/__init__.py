@@ -1,1 +1,1 @@
-"""The command, resources, the life of a job, the console."""
+"""The command madrun: what the user asked for becomes a plan, and the plan a job."""

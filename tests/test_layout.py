@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -147,3 +148,14 @@ def test_to_import_a_package_is_to_do_nothing() -> None:
         if path.name == "__init__.py":
             body = parsed(path).body
             assert all(isinstance(node, ast.Expr) for node in body), f"{path}: a docstring"
+
+
+def test_the_picture_of_the_rooms_is_the_one_of_the_imports() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "draw-architecture"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_every_room_is_described() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE) == list(LADDER)

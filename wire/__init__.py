@@ -1,1 +1,1 @@
-"""The shared ground of runner and agent: World, job spec, messages, channel."""
+"""What runner and agent say to each other: job spec, messages, channel, authentication, leases."""
