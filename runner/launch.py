@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import madrun
 from madrun.backends.registry import LOCAL, TOOLS
+from madrun.job.coordinator import Coordinator, Limits
+from madrun.job.job_artifacts import ArtifactOptions, JobArtifacts
 from madrun.job.outcome import Outcome
 from madrun.launchers.process_table import process_table
 from madrun.output.console import Console
 from madrun.output.progress import Progress
 from madrun.record.guard_handover import GuardHandover
-from madrun.runner.job import Job, Limits
-from madrun.runner.job_artifacts import JobArtifacts
-from madrun.runner.plan import Plan
+from madrun.record.recorder import RecordedJob
+from madrun.runner.description import described
+from madrun.runner.plan import Plan, Request
 from madrun.system.errors import MadrunError
 from madrun.system.exits import FAILED
 from madrun.system.loop import Loop
@@ -35,7 +38,7 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
         from madrun.runner.remote import check_tool
 
         check_tool(plan)
-    artifacts = JobArtifacts(plan, handover)
+    artifacts = JobArtifacts(recorded_job(plan), _artifact_options(plan.request), handover)
     job = _job(loop, plan, artifacts)
     job.event_log.begin(plan.backend)
 
@@ -57,7 +60,30 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
         artifacts.close()
 
 
-def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Job:
+def recorded_job(plan: Plan) -> RecordedJob:
+    """The job as its record wants it; what takes time is done where the record is written."""
+    spec = plan.spec
+    return RecordedJob(
+        folder=os.path.join(plan.job_dir, spec.job_id),
+        job_id=spec.job_id,
+        hosts=spec.world.hosts,
+        log_dir="" if spec.log_dir_optional else spec.log_dir,
+        describe=lambda: described(plan),
+    )
+
+
+def _artifact_options(request: Request) -> ArtifactOptions:
+    return ArtifactOptions(
+        as_json=request.as_json,
+        prefix=not request.no_prefix,
+        fold=request.fold,
+        verbose=request.verbose,
+        pid_file=os.path.abspath(request.pid_file) if request.pid_file else "",
+        save_pid=request.save_pid,
+    )
+
+
+def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Coordinator:
     world, request, who = plan.spec.world, plan.request, process_table(plan.spec)
     hosts = [world.nodes[node_rank].host for node_rank in who.node_ranks]
 
@@ -74,16 +100,17 @@ def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Job:
 
     limits = Limits(request.launch_timeout, request.connect_timeout)
     progress = Progress(len(world.nodes))
-    return Job(loop, plan.spec, madrun.__version__, console, limits, progress, artifacts.listeners)
+    version, listeners = madrun.__version__, artifacts.listeners
+    return Coordinator(loop, plan.spec, version, console, limits, progress, listeners)
 
 
-def _run_local(loop: Loop, job: Job, plan: Plan) -> Outcome:
+def _run_local(loop: Loop, job: Coordinator, plan: Plan) -> Outcome:
     from madrun.backends.local import LocalLink
 
     return job.run(LocalLink(loop, job.receive))
 
 
-def _run_remote(loop: Loop, job: Job, plan: Plan) -> Outcome:
+def _run_remote(loop: Loop, job: Coordinator, plan: Plan) -> Outcome:
     from madrun.runner.remote import run_remote
 
     return run_remote(loop, job, plan)

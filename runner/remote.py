@@ -7,13 +7,13 @@ import os
 from madrun.backends.base import Launch, SshOptions, runs_isolated
 from madrun.backends.registry import make, tool_command
 from madrun.hosts import world_info
+from madrun.job.coordinator import Coordinator
 from madrun.job.outcome import Outcome
-from madrun.runner.job import Job
 from madrun.runner.plan import Plan, backend_args
 from madrun.system.loop import Loop
 
 
-def run_remote(loop: Loop, job: Job, plan: Plan) -> Outcome:
+def run_remote(loop: Loop, job: Coordinator, plan: Plan) -> Outcome:
     """Start agents through the plan's backend and run the job to its end."""
     from madrun.wire.runner_channel import RunnerChannel
 

@@ -12,9 +12,9 @@ import pytest
 
 from madrun.runner import cli
 from madrun.runner.config import file as config_file
+from madrun.runner.description import described
 from madrun.runner.dry_run import describe
 from madrun.runner.plan import Plan, Request, make_plan
-from madrun.runner.record import described
 from madrun.system.errors import InputError
 from support.here import madrun
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from madrun.output.console import Console
 from madrun.output.log_troubles import LogTroubles
 from madrun.record.event import Listener
 from madrun.record.guard_handover import GuardHandover
 from madrun.record.job_folder import PID, JobFolder
-from madrun.runner.plan import Plan
-from madrun.runner.record import Record
+from madrun.record.recorder import RecordedJob, Recorder
 from madrun.system.errors import InputError
 from madrun.system.loop import Loop
 
 if TYPE_CHECKING:
     from madrun.system.pid_file import PidFile
+
+
+class ArtifactOptions(NamedTuple):
+    """How the console looks, and which pid files are wanted (``pid_file`` is a full path)."""
+
+    as_json: bool = False
+    prefix: bool = True
+    fold: bool = False
+    verbose: bool = False
+    pid_file: str = ""
+    save_pid: bool = False
 
 
 class JobArtifacts:
@@ -26,17 +36,16 @@ class JobArtifacts:
     The guard knows from the first moment on where the record is: see madrun.record.guard_handover.
     """
 
-    def __init__(self, plan: Plan, handover: GuardHandover) -> None:
-        self._plan, self._handover = plan, handover
+    def __init__(self, job: RecordedJob, options: ArtifactOptions, handover: GuardHandover) -> None:
+        self._job, self._options, self._handover = job, options, handover
         self._pid_files: list[PidFile] = []
-        folder = os.path.join(plan.job_dir, plan.spec.job_id)
         try:
-            self._write_pid_files(folder)
+            self._write_pid_files(job.folder)
         except InputError:
             self._remove_pid_files()
             raise
-        handover.register(folder=folder, job_id=plan.spec.job_id, core=str(os.getpid()))
-        self._record = Record(plan, folder)
+        handover.register(folder=job.folder, job_id=job.job_id, core=str(os.getpid()))
+        self._record = Recorder(job)
         self.listeners: list[Listener] = [self._record.take]
 
     def console(
@@ -47,7 +56,7 @@ class JobArtifacts:
         loop: Loop,
     ) -> Console:
         """The console that the options ask for."""
-        if self._plan.request.as_json:
+        if self._options.as_json:
             from madrun.output.json_console import JsonConsole
 
             json_console = JsonConsole(hosts, on_taken, roles)
@@ -56,7 +65,7 @@ class JobArtifacts:
             self._report_start(json_console.take, made)
         else:
             made = self._text_console(hosts, roles, on_taken, loop)
-            if self._plan.request.verbose:
+            if self._options.verbose:
                 self._report_start(lambda event: None, made)
         self.listeners.append(LogTroubles(made.say).take)
         return made
@@ -68,8 +77,8 @@ class JobArtifacts:
         on_taken: Callable[[int, int], None],
         loop: Loop,
     ) -> Console:
-        prefix = not self._plan.request.no_prefix
-        if not self._plan.request.fold:
+        prefix = self._options.prefix
+        if not self._options.fold:
             return Console(hosts, prefix, on_taken, roles)
         from madrun.output.coalescing_console import CoalescingConsole
 
@@ -84,13 +93,12 @@ class JobArtifacts:
     def _report_start(self, tell: Listener, console: Console) -> None:
         from madrun.record.start_times import StartTimes
 
-        show = console.say if self._plan.request.verbose else lambda text: None
-        self.listeners.append(StartTimes(self._plan.spec.world.hosts, tell, show).take)
+        show = console.say if self._options.verbose else lambda text: None
+        self.listeners.append(StartTimes(self._job.hosts, tell, show).take)
 
     def _write_pid_files(self, folder: str) -> None:
-        request = self._plan.request
-        paths = [os.path.abspath(request.pid_file)] if request.pid_file else []
-        if request.save_pid:
+        paths = [self._options.pid_file] if self._options.pid_file else []
+        if self._options.save_pid:
             try:
                 JobFolder(folder).make()
             except OSError as error:

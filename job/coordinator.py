@@ -1,4 +1,7 @@
-"""One launch, wired up: loop, backend, channel, life, console, signals."""
+"""What coordinates a job: loop, state machine, console, event log and the link to its agents.
+
+The runner has one, and so has node 0 of a job without a runner.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ class Limits(NamedTuple):
     connect: float = 10.0
 
 
-class Job:
+class Coordinator:
     """Runs a job to its end. Everything happens on the loop; backends call in through ``post``."""
 
     def __init__(

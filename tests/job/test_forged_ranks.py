@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from madrun.hosts.world import Node, World
+from madrun.job.coordinator import Coordinator, Limits
 from madrun.output.console import Console
 from madrun.output.progress import Progress
-from madrun.runner.job import Job, Limits
 from madrun.system.loop import Loop
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import STDOUT, Dropped, Exited, Message, Output
@@ -25,7 +25,7 @@ class Runner:
         self.consoles: list[Console] = []
         self.loop = Loop()
         spec = JobSpec("j", WORLD, ("x",))
-        self.job = Job(self.loop, spec, "1", self._console, Limits(), Progress(2))
+        self.job = Coordinator(self.loop, spec, "1", self._console, Limits(), Progress(2))
 
     def _console(self, on_taken: Callable[[int, int], None]) -> Console:
         self.consoles.append(Console(["a", "a", "b", "b"]))

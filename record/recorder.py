@@ -10,29 +10,38 @@ from __future__ import annotations
 
 import os
 import threading
-import time
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
-import madrun
-from madrun.launchers.process_table import process_table
 from madrun.record.event import Event
 from madrun.record.job_folder import PLAN, SUMMARY, JobFolder
-from madrun.runner.plan import Plan, Request
 
 _CLOSE_LIMIT = 2.0  # seconds that the end of a job waits for the disk
 _QUICK = 0.2  # seconds; a launch that takes longer is written down from its beginning on
-# Said elsewhere in the record, or what may hold the values of variables.
-_NOT_OPTIONS = ("argv", "origins", "env", "additional_context")
 _EARLY = ("connecting", "trying", "starting")
 
 
-class Record:
+class RecordedJob(NamedTuple):
+    """A job as plain data, for its record.
+
+    ``log_dir`` is the folder that the user named for log files; empty where they are in the record.
+    ``describe`` makes what ``job.json`` says; it is called on the writer's thread.
+    """
+
+    folder: str
+    job_id: str
+    hosts: Sequence[str]
+    log_dir: str
+    describe: Callable[[], dict[str, Any]]
+
+
+class Recorder:
     """The job folder's writer; ``take`` never waits."""
 
-    def __init__(self, plan: Plan, path: str) -> None:
-        self._plan = plan
-        self._folder = JobFolder(path)
+    def __init__(self, job: RecordedJob) -> None:
+        self._job = job
+        self._folder = JobFolder(job.folder)
         self._queue: SimpleQueue[Event | None] = SimpleQueue()
         self._events: list[dict[str, Any]] = []
         self._begin = threading.Event()
@@ -55,7 +64,7 @@ class Record:
         self._begin.wait(_QUICK)
         from madrun.record.start_times import StartTimes
 
-        startup = StartTimes(self._plan.spec.world.hosts, self._append)
+        startup = StartTimes(self._job.hosts, self._append)
         try:
             self._open()
             while (event := self._queue.get()) is not None:
@@ -72,9 +81,9 @@ class Record:
         import json
 
         self._folder.make()
-        self._folder.write(PLAN, json.dumps(described(self._plan), indent=2) + "\n")
-        if self._plan.spec.log_dir and not self._plan.spec.log_dir_optional:
-            self._folder.link_logs(self._plan.spec.log_dir)
+        self._folder.write(PLAN, json.dumps(self._job.describe(), indent=2) + "\n")
+        if self._job.log_dir:
+            self._folder.link_logs(self._job.log_dir)
         try:
             self._folder.point_latest()
         except OSError:
@@ -103,48 +112,3 @@ def _say(text: str) -> None:
         os.write(2, text.encode(errors="surrogateescape") + b"\n")
     except OSError:
         return  # nobody is left to read it
-
-
-def described(plan: Plan) -> dict[str, Any]:
-    """The plan as plain data. Of variables that travel, the names only: values may be secrets."""
-    spec = plan.spec
-    return {
-        "v": 1,
-        "job_id": spec.job_id,
-        "madrun": madrun.__version__,
-        "made": round(time.time(), 6),
-        "runner_host": os.uname().nodename,
-        "backend": plan.backend,
-        "launcher": spec.launcher,
-        "argv": list(spec.argv),
-        "mode": spec.mode,
-        "python": spec.python,
-        "workdir": spec.workdir,
-        "world_size": spec.world.world_size,
-        "roles": list(process_table(spec).roles),
-        "world": {node.host: list(node.devices) for node in spec.world.nodes},
-        "hosts": [
-            {"name": each.name, "address": each.address, "user": each.user, "port": each.port}
-            for each in plan.resources.hosts
-        ],
-        "exported": sorted(spec.env),
-        "log_dir": spec.log_dir,
-        "options": _options(plan.request),
-        "origins": dict(plan.request.origins),
-    }
-
-
-def _options(request: Request) -> dict[str, Any]:
-    """What the user asked for besides the defaults, without the values of variables."""
-    defaults = Request(argv=())
-    options = {
-        name: value
-        for name, value in request._asdict().items()
-        if name not in _NOT_OPTIONS and value != getattr(defaults, name)
-    }
-    for name in ("options", "slurm"):
-        if name in options:
-            options[name] = dict(options[name])
-    if request.exports:
-        options["exports"] = [text.partition("=")[0] for text in request.exports]
-    return options
