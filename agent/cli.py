@@ -70,6 +70,7 @@ def run_command(argv: Sequence[str], guard_fd: int) -> int:
         if not isinstance(values, dict):
             return int(values or 0)  # --help, --version
         shown = not values.pop("no_prefix"), values.pop("fold")
+        values.pop("color")
         place = slurm_step.place_of(values, os.environ)
         if place is not None:
             return slurm_step.run(values, place, spec_of, guard_fd, *shown)

@@ -93,6 +93,8 @@ OUTPUT = [
     click.option("--output", default="all", show_default=True, metavar="RANKS",
                  help="Whose output is shown: all, first, none, or ranks as 0,3-5."),
     click.option("--no-prefix", is_flag=True, help="Show lines without [host:rank]."),
+    click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto",
+                 show_default=True, help="auto: on a terminal, unless $NO_COLOR is set."),
     click.option("--fold", is_flag=True, help="Show a line that several ranks write once."),
     click.option("--log-dir", default="", metavar="DIR",
                  help="Write rank0003.out and .err there, on each node; none: nowhere."),

@@ -66,6 +66,7 @@ class Request(NamedTuple):
     stdin: str = "0"
     no_prefix: bool = False
     fold: bool = False
+    color: str = "auto"
     log_dir: str = ""
     dry_run: bool = False
     as_json: bool = False

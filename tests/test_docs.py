@@ -187,7 +187,7 @@ def test_commands_are_understood(block: Block, folder: Path) -> None:
         if isinstance(values, Request):
             assert make_plan(values, {}, str(folder), sys.executable).spec.argv
         else:
-            for name in ("no_prefix", "fold"):  # the console's, not the job's
+            for name in ("no_prefix", "fold", "color"):  # the console's, not the job's
                 values.pop(name)
             values["node_rank"] = values["node_rank"] or 0  # nobody here is called node01
             assert agent_cli.job_of(values)[0].argv
