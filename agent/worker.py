@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from madrun.agent.output import Outflow, Stream, log_name, open_pipe
+from madrun.agent.outflow import Outflow
+from madrun.agent.output import Stream, log_name, open_pipe
 from madrun.agent.spawn import find_program, spawn
 from madrun.launchers.plan import ProcessPlan
 from madrun.system.exits import exit_words

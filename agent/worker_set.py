@@ -8,7 +8,8 @@ from functools import partial
 
 from madrun.agent.diagnosis.diagnosis import Diagnosis
 from madrun.agent.input import Inputs
-from madrun.agent.output import Outflow, Pauses, Stream
+from madrun.agent.outflow import Outflow
+from madrun.agent.output import Pauses, Stream
 from madrun.agent.readiness import Ready, worker_environment
 from madrun.agent.worker import Worker
 from madrun.launchers.plan import WORKER, ProcessPlan

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from madrun.agent import output
-from madrun.agent.output import TAIL_SIZE, Outflow, Pauses, Stream, log_name, open_pipe
+from madrun.agent import outflow
+from madrun.agent.outflow import Outflow
+from madrun.agent.output import TAIL_SIZE, Pauses, Stream, log_name, open_pipe
 from madrun.system.errors import ClusterError
 from madrun.system.loop import Loop
 from madrun.wire.messages import STDERR, STDOUT, Dropped, Message, Output
 
-WINDOW, BACKLOG = output._WINDOW, output._BACKLOG
+WINDOW, BACKLOG = outflow._WINDOW, outflow._BACKLOG
 FULL = b"x" * (16 * 1024 - 1) + b"\n"
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from madrun.agent.output import Outflow, Stream, open_pipe
+from madrun.agent.outflow import Outflow
+from madrun.agent.output import Stream, open_pipe
 from madrun.output.console import LineAssembler
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import shown_ranks
