@@ -40,6 +40,51 @@ def rank_environment(spec: JobSpec, node_rank: int, local_rank: int) -> dict[str
     return {name: str(value) for name, value in values.items()}
 
 
+def torchrun_environment(spec: JobSpec, node_rank: int, local_rank: int) -> dict[str, str]:
+    """The rest of what torchrun sets for a worker: its one role, its run, its restarts.
+
+    TORCHELASTIC_RUN_ID is how torch.distributed.is_torchelastic_launched, and through it
+    Lightning, see that ranks and hosts are given. TORCHELASTIC_USE_AGENT_STORE stays unset: rank
+    0 serves the store itself. The names are those of
+    torch/distributed/elastic/agent/server/local_elastic_agent.py.
+    """
+    world = spec.world
+    values = {
+        "GROUP_WORLD_SIZE": str(len(world.nodes)),
+        "ROLE_NAME": "default",
+        "ROLE_RANK": str(world.first_rank(node_rank) + local_rank),
+        "ROLE_WORLD_SIZE": str(world.world_size),
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+        "TORCHELASTIC_RESTART_COUNT": str(spec.restart_count),
+        "TORCHELASTIC_RUN_ID": spec.job_id,
+    }
+    name = "TORCH_NCCL_ASYNC_ERROR_HANDLING"
+    return values if name in spec.env else {**values, name: "1"}
+
+
+def jax_environment(spec: JobSpec, master_addr: str, master_port: int) -> dict[str, str]:
+    """Where ``jax.distributed.initialize`` finds process 0, unless the user says it.
+
+    >>> from madrun.hosts.world import Node, World
+    >>> one = JobSpec("j", World((Node("a", (0,)),)), ("x",))
+    >>> jax_environment(one, "fd00::1", 29500)
+    {'JAX_COORDINATOR_ADDRESS': '[fd00::1]:29500'}
+    """
+    name = "JAX_COORDINATOR_ADDRESS"
+    if not (master_addr and master_port) or name in spec.env:
+        return {}
+    return {name: endpoint(master_addr, master_port)}
+
+
+def endpoint(address: str, port: int) -> str:
+    """Address and port in one word; IPv6 in brackets.
+
+    >>> endpoint("node01", 29500), endpoint("fd00::1", 0)
+    ('node01:29500', '[fd00::1]:0')
+    """
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def node_environment(
     spec: JobSpec, node_rank: int, master_addr: str, master_port: int
 ) -> dict[str, str]:

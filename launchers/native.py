@@ -5,9 +5,11 @@ from __future__ import annotations
 from madrun.launchers.environment import (
     device_environment,
     device_tokens,
+    jax_environment,
     node_environment,
     rank_environment,
     thread_environment,
+    torchrun_environment,
 )
 from madrun.launchers.plan import NodeFacts, NodePlan, ProcessPlan
 from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec
@@ -25,11 +27,17 @@ def plan(
 
         return torchrun.plan(spec, node_rank, master_addr, master_port, facts)
     node = spec.world.nodes[node_rank]
-    shared = node_environment(spec, node_rank, master_addr, master_port)
+    shared = {
+        **node_environment(spec, node_rank, master_addr, master_port),
+        **jax_environment(spec, master_addr, master_port),
+    }
     tokens = device_tokens(node.devices, facts)
     processes = []
     for local_rank in range(node.local_world_size):
-        ranks = rank_environment(spec, node_rank, local_rank)
+        ranks = {
+            **rank_environment(spec, node_rank, local_rank),
+            **torchrun_environment(spec, node_rank, local_rank),
+        }
         devices = device_environment(node.devices, local_rank, spec.device_binding, facts)
         threads = thread_environment(spec, node.local_world_size, facts)
         processes.append(

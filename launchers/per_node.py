@@ -15,6 +15,9 @@ from madrun.launchers.environment import (
     node_environment,
     thread_environment,
 )
+from madrun.launchers.environment import (
+    endpoint as joined,
+)
 from madrun.launchers.plan import NodeFacts, NodePlan, PlannedFile, ProcessPlan
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec
@@ -97,12 +100,8 @@ def degree(spec: JobSpec, name: str, default: int) -> int:
 
 
 def endpoint(address: str, port: int) -> str:
-    """An address and a port as one word.
-
-    >>> endpoint("node01", 29500), endpoint("fd00::1", 1234)
-    ('node01:29500', '[fd00::1]:1234')
-    """
-    return f"{f'[{address}]' if ':' in address else address}:{port or DEFAULT_PORT}"
+    """An address and a port as one word; torch's own port where none was chosen yet."""
+    return joined(address, port or DEFAULT_PORT)
 
 
 def _program(spec: JobSpec) -> tuple[str, ...]:

@@ -16,15 +16,31 @@ DEFAULT_PREFIXES: tuple[str, ...] = (
     # collectives, networks, transports
     *("NCCL", "RCCL", "GLOO", "UCX", "UCC_", "FI_", "IBV_", "MLX5_", "RDMAV_", "PSM2_", "PSM3_"),
     *("NVSHMEM", "ROC_SHMEM", "ROCSHMEM", "MSCCL", "SHARP_", "CXI_", "I_MPI_", "MPICH_"),
+    *("MV2", "HCCL", "CCL_"),
     # devices and their libraries
     *("CUDA_", "CUBLAS", "CUDNN", "NVTE_", "NVIDIA_TF32", "NV_", "HIP_", "HSA_", "AMD_", "ROCM"),
     *("ROCBLAS", "HIPBLASLT", "TENSILE", "MIOPEN", "AITER", "GPU_", "PRIMUS", "CK_", "THEROCK"),
+    *("ASCEND", "TPU_", "NEURON_"),
     # cores
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS", "NUMEXPR", "BLIS_", "VECLIB_", "MALLOC_"),
     # frameworks
-    *("TORCH", "PYTORCH", "ATEN_", "TRITON", "XLA", "JAX", "TF_", "DS_", "DEEPSPEED", "MEGATRON"),
+    *("TORCH", "PYTORCH", "ATEN_", "TRITON", "XLA", "JAX", "DS_", "DEEPSPEED", "MEGATRON"),
     *("FLASH_ATTENTION", "FLASHINFER", "LIGHTNING", "PL_", "ACCELERATE_", "VLLM_", "SGLANG_"),
-    *("SGL_", "RAY_", "LMCACHE", "MOONCAKE", "NIXL_", "TRTLLM_", "UNSLOTH", "BNB_"),
+    *(
+        "FSDP_",
+        "PARALLELISM_CONFIG_",
+        "COMPOSER_",
+        "PJRT_",
+        "TQDM_",
+        "SGL_",
+        "RAY_",
+        "LMCACHE",
+        "MOONCAKE",
+        "NIXL_",
+        "TRTLLM_",
+        "UNSLOTH",
+        "BNB_",
+    ),
     # models, data, trackers
     *("HF_", "HUGGINGFACE", "TRANSFORMERS", "TOKENIZERS", "DATASETS", "DIFFUSERS", "MODELSCOPE"),
     *("WANDB", "MLFLOW", "COMET", "NEPTUNE", "CLEARML", "TENSORBOARD", "SWANLAB", "AIM_", "DVC_"),
@@ -32,7 +48,18 @@ DEFAULT_PREFIXES: tuple[str, ...] = (
     *("PYTHON", "CONDA_", "VIRTUAL_ENV"),
 )
 
+# By name: TF_ is also the prefix of another program's variables, and those hold passwords.
+_TENSORFLOW: tuple[str, ...] = (
+    *("TF_CONFIG", "TF_CPP_MIN_LOG_LEVEL", "TF_CPP_MAX_VLOG_LEVEL", "TF_CPP_VMODULE"),
+    *("TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR", "TF_GPU_THREAD_MODE", "TF_GPU_THREAD_COUNT"),
+    *("TF_XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "TF_CUDNN_DETERMINISTIC"),
+    *("TF_CUDNN_USE_AUTOTUNE", "TF_ENABLE_AUTO_MIXED_PRECISION", "TF_USE_LEGACY_KERAS"),
+    *("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_DISABLE_MKL"),
+)
+
 DEFAULT_NAMES: tuple[str, ...] = (
+    *_TENSORFLOW,
+    *("USE_LIBUV", "LOGLEVEL", "FORCE_COLOR"),
     *("PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "LANG", "LC_ALL", "TZ"),
     *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
@@ -43,7 +70,8 @@ _RANKS: tuple[str, ...] = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK"),
     *("ROLE_RANK", "ROLE_WORLD_SIZE", "GROUP_WORLD_SIZE", "NNODES", "NPROC_PER_NODE"),
     *("LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE", "MASTER_ADDR", "MASTER_PORT"),
-    *("MADRUN_JOB_ID", "MADRUN_RESTART_COUNT"),
+    *("ROLE_NAME", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"),
+    *("TORCHELASTIC_MAX_RESTARTS", "MADRUN_JOB_ID", "MADRUN_RESTART_COUNT"),
 )
 _LOGIN: tuple[str, ...] = (
     *("HOME", "PWD", "OLDPWD", "SHLVL", "USER", "LOGNAME", "SHELL", "MAIL"),
@@ -61,6 +89,8 @@ NEVER: tuple[str, ...] = (
     # device masks: of this machine's devices
     *("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"),
     *("NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"),
+    *("ASCEND_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES", "TPU_VISIBLE_*"),
+    *("NEURON_RT_VISIBLE_CORES", "NEURON_RT_ROOT_COMM_ID"),
     # schedulers and other launchers: they describe the task that madrun itself is
     *("SLURM_*", "SLURMD_*", "PBS_*", "LSB_*", "OMPI_*", "PMIX_*", "PMI_*", "HYDRA_*", "PALS_*"),
     *("PRTE_*", "PRRTE_*", "FLUX_*", "SGE_*", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "PMI2_*"),

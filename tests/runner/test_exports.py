@@ -49,6 +49,19 @@ def test_the_usual_ones_travel() -> None:
     ]
 
 
+def test_settings_of_accelerators_and_frameworks_travel() -> None:
+    names = ["FSDP_VERSION", "PARALLELISM_CONFIG_TP_SIZE", "MV2_USE_CUDA", "HCCL_CONNECT_TIMEOUT",
+             "ASCEND_LAUNCH_BLOCKING", "CCL_WORKER_COUNT", "TPU_NAME", "NEURON_CC_FLAGS",
+             "PJRT_DEVICE", "COMPOSER_X", "TQDM_DISABLE", "USE_LIBUV", "LOGLEVEL", "FORCE_COLOR",
+             "TF_CPP_MIN_LOG_LEVEL", "TF_CONFIG"]  # fmt: skip
+    assert sorted(select(dict.fromkeys(names, "1"), ())) == sorted(names)
+
+
+def test_the_password_of_another_program_stays() -> None:
+    environ = {"TF_VAR_db_password": "s3cret", "TF_LOG": "x", "ASCEND_RT_VISIBLE_DEVICES": "1"}
+    assert select(environ, ()) == {}
+
+
 def test_everything_is_still_without_what_is_never() -> None:
     chosen = select(ENVIRON, (), everything=True)
     assert chosen.keys() - select(ENVIRON, ()).keys() == {"EDITOR"}
