@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -19,3 +20,12 @@ def test_what_the_table_names_is_there() -> None:
         ]
         for function in re.findall(r"`((?:test|victim)_\w+)`", standing):
             assert any(f"def {function}(" in text for text in texts), row
+
+
+def test_every_complaint_says_whose_it_was() -> None:
+    for path in FOLDER.glob("test_*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                docstring = ast.get_docstring(node) or ""
+                asked = path.name != "test_the_table.py"
+                assert not asked or re.match(r"[\w./-]+( PR)?( #\d+|:| read)", docstring), node.name
