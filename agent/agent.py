@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from madrun.agent.gloo_interface import GlooInterface
 from madrun.agent.master_port import MasterPort
 from madrun.agent.ordered_end import OrderedEnd
 from madrun.agent.planned_files import PlannedFiles
@@ -88,6 +89,7 @@ class Agent:
         self._state = AgentState.WAITING
         self._spec: JobSpec | None = None
         self._ready: Ready | None = None
+        self._gloo: GlooInterface | None = None
         self._master: MasterPort | None = None
         self._ports: Ports | None = None
         self._files: PlannedFiles | None = None
@@ -206,6 +208,8 @@ class Agent:
         except MadrunError as error:
             self._send(CheckIn(problem=str(error), status=error.exit_status))
             return
+        if len(spec.world.nodes) > 1 and not spec.interface:
+            self._gloo = GlooInterface()
         self._state = AgentState.READY
         facts = self._ready.facts
         port = self._master.port if self._master else 0
@@ -256,7 +260,7 @@ class Agent:
             self._could_not_start(plan.processes[0].rank, error)
             return
         plan = self._files.filled(plan)
-        self._worker_set.prepare(self._spec, self._ready, self._environ)
+        self._worker_set.prepare(self._spec, self._with_gloo(go), self._environ)
         self._startup = StartupSequence(self._loop, plan, self._spec.ready_timeout, self)
         self._startup.begin()
         if self._state is not AgentState.RUNNING:  # one could not be started
@@ -293,6 +297,15 @@ class Agent:
         exited = worker.last_words(FAILED, at) if worker else nothing
         self._send(exited._replace(note=reason))
         self.end(self._grace)
+
+    def _with_gloo(self, go: Go) -> Ready:
+        assert self._spec is not None
+        assert self._ready is not None
+        base = self._ready.base_env
+        if self._gloo is None:
+            return self._ready
+        ours = self._gloo.environment(go.master_addr, {**base, **self._spec.env})
+        return self._ready._replace(base_env={**base, **ours})
 
     def _could_not_start(self, rank: int, error: Exception) -> None:
         status = error.exit_status if isinstance(error, MadrunError) else 126

@@ -1,4 +1,4 @@
-"""What torchrun sets for a worker, ``native`` sets as well: compared with the installed torchrun."""
+"""What torchrun sets for a worker, ``native`` sets as well: compared with a real torchrun."""
 
 from __future__ import annotations
 
