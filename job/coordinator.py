@@ -259,7 +259,7 @@ class Coordinator:
 
     def _pass_on(self, number: int) -> None:
         self.event_log.signal(number, time.monotonic(), passed_on=True)
-        for node_rank in range(len(self._machine.spec.world.nodes)):
+        for node_rank in self._machine.node_ranks:
             self._send(node_rank, Signal(number))
 
     def _input(self, rank: int, data: bytes) -> None:

@@ -60,7 +60,9 @@ def _all_ended_well(machine: StateMachine) -> bool:
     Servers never end well by themselves: without workers, only a client can say so.
     """
     well = {end.exited.rank for end in machine.ends if end.exited.status == 0}
-    return well >= machine.process_table.workers > frozenset()
+    table = machine.process_table
+    ours = {each for each in table.workers if table.node_ranks[each] in machine.node_ranks}
+    return well >= ours > set()
 
 
 def _common_status(problems: list[Problem]) -> int:
@@ -70,7 +72,7 @@ def _common_status(problems: list[Problem]) -> int:
 
 
 def _not_started(machine: StateMachine) -> str:
-    count = len(machine.spec.world.nodes)
+    count = len(machine.node_ranks)
     lines = [
         f"madrun: the job was not started: {len(machine.problems)} of {count} hosts cannot run it"
     ]

@@ -61,7 +61,14 @@ class StateMachine:
     of the runner's clock.
     """
 
-    def __init__(self, spec: JobSpec, version: str, agents_leave: bool = True) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        version: str,
+        agents_leave: bool = True,
+        node_ranks: Sequence[int] = (),
+    ) -> None:
+        """``node_ranks`` are the nodes whose job this is, by hand one; empty: all."""
         self.spec, self.version = spec, version
         self.process_table = process_table(spec)
         self.agents_leave = agents_leave  # a backend tells when each agent's process has ended
@@ -76,7 +83,8 @@ class StateMachine:
         self.concluded_at = float("inf")  # when the client of a server has succeeded
         self.started_at = 0.0
         self.master = ("", 0)
-        self._nodes = [NodeStatus() for _ in spec.world.nodes]
+        self.node_ranks = tuple(node_ranks or range(len(spec.world.nodes)))
+        self._nodes = {node_rank: NodeStatus() for node_rank in self.node_ranks}
         self._grace = float("inf")
         self._serves = spec.launcher in SERVING
         self._stop_order = StopOrder()
@@ -131,7 +139,7 @@ class StateMachine:
         """
         self.agents_leave = False  # nobody is left to tell of it
         known, actions = bool(self.problems), list[Action]()
-        for node_rank, node in enumerate(self._nodes):
+        for node_rank, node in self._nodes.items():
             if not self.launching or node.greeted or node.state is NodeState.LOST:
                 continue
             if known:
@@ -140,7 +148,7 @@ class StateMachine:
             else:
                 actions += self.lost(node_rank, reason, now)
         after = [each.at for each in self.losses if each.at >= now]  # it took them along
-        if self.tool_end is None and (after or any(node.state in ALIVE for node in self._nodes)):
+        if self.tool_end is None and (after or self._alive()):
             self.tool_end = ToolEnd(reason, now)
             actions += self._end_all(reason)
         return [*actions, *self._check_over()]
@@ -184,7 +192,7 @@ class StateMachine:
     def time_is_up(self, limit: float, now: float) -> list[Action]:
         """The launch took too long: whoever has not checked in is named."""
         actions: list[Action] = []
-        for node_rank, node in enumerate(self._nodes):
+        for node_rank, node in self._nodes.items():
             if not self._answered(node):
                 reason = f"{node.state.value} within {limit:g} s"
                 actions += self.lost(node_rank, reason, now)
@@ -192,7 +200,7 @@ class StateMachine:
 
     def give_up(self) -> None:
         """Agents that should have finished long ago have not: nobody waits for them any more."""
-        for node in self._nodes:
+        for node in self._nodes.values():
             if node.state not in DONE:
                 node.state = NodeState.LOST
         self.state = JobState.OVER
@@ -210,20 +218,18 @@ class StateMachine:
 
     def missing(self) -> list[str]:
         """The hosts that the launch still waits for."""
-        nodes = enumerate(self._nodes)
+        nodes = self._nodes.items()
         return [self.host(rank) for rank, node in nodes if not self._answered(node)]
 
     def unfinished(self) -> list[str]:
         """The hosts whose agent took part and has not said Finished, lost ones included."""
-        nodes = enumerate(self._nodes)
+        nodes = self._nodes.items()
         return [self.host(r) for r, node in nodes if node.greeted and node.state not in DONE]
 
     @property
     def leaving(self) -> bool:
         """True while nothing runs any more and agents' own processes are about to end."""
-        return self.state is not JobState.OVER and not any(
-            node.state in ALIVE for node in self._nodes
-        )
+        return self.state is not JobState.OVER and not self._alive()
 
     # ---- steps
 
@@ -258,7 +264,7 @@ class StateMachine:
 
     def _go_on(self, now: float) -> list[Action]:
         """Once every node has answered: the next phase, or the end."""
-        if not self.launching or not all(self._answered(node) for node in self._nodes):
+        if not self.launching or not all(self._answered(node) for node in self._nodes.values()):
             return []
         if self.state is JobState.CONNECTING and not self.problems:
             self._compare_devices(now)
@@ -270,13 +276,15 @@ class StateMachine:
 
     def _compare_devices(self, now: float) -> None:
         """Where some nodes have devices, a node without any has a broken driver."""
-        counts = [node.check_in.devices if node.check_in else 0 for node in self._nodes]
-        if not any(counts):
-            return
-        richest = self.host(counts.index(max(counts)))
-        for node_rank, count in enumerate(counts):
-            if not count:
-                reason = f"too few GPUs: none is there, but {richest} has {max(counts)}"
+        counts = {
+            node_rank: node.check_in.devices if node.check_in else 0
+            for node_rank, node in self._nodes.items()
+        }
+        richest = max(counts, key=counts.__getitem__)
+        for node_rank, count in counts.items():
+            if counts[richest] and not count:
+                there = f"{self.host(richest)} has {counts[richest]}"
+                reason = f"too few GPUs: none is there, but {there}"
                 self.problems.append(Problem(node_rank, reason, MadrunError.exit_status, now))
 
     def _try_master(self) -> list[Action]:
@@ -300,22 +308,27 @@ class StateMachine:
 
     def _go(self, now: float) -> list[Action]:
         self.state, self.started_at = JobState.STARTING, now
-        check_in = self._nodes[0].check_in
-        port = check_in.port if check_in else 0
+        check_in = self._nodes[self.node_ranks[0]].check_in
+        port = self.spec.master_port or (check_in.port if check_in else 0)
         if len(self._nodes) == 1:
             self.master = (self.spec.master_addr or "127.0.0.1", port)
         else:
             # One address for all; where the first one is not reached by some node, what it uses.
             self.master = (self._nodes[1].master, port)
-        peers = places(self._nodes, self.master[0]) if self._serves else ((), ())
+        knows_all = len(self._nodes) == len(self.spec.world.nodes)
+        statuses = list(self._nodes.values())
+        peers = places(statuses, self.master[0]) if self._serves and knows_all else ((), ())
         return [
-            Tell(rank, Go(node.master if rank > 0 else self.master[0], port, *peers))
-            for rank, node in enumerate(self._nodes)
+            Tell(
+                rank,
+                Go(self.master[0] if rank == self.node_ranks[0] else node.master, port, *peers),
+            )
+            for rank, node in self._nodes.items()
         ]
 
     def _started(self, node_rank: int) -> list[Action]:
         self._nodes[node_rank].state = NodeState.STARTED
-        running = all(node.state is NodeState.STARTED for node in self._nodes)
+        running = all(node.state is NodeState.STARTED for node in self._nodes.values())
         if running and self.state is JobState.STARTING:
             self.state = JobState.RUNNING
         return []
@@ -376,10 +389,10 @@ class StateMachine:
         return [] if step is None else self._end_all("the step before is done", upto=step)
 
     def _alive(self) -> list[int]:
-        return [rank for rank, node in enumerate(self._nodes) if node.state in ALIVE]
+        return [rank for rank, node in self._nodes.items() if node.state in ALIVE]
 
     def _check_over(self) -> list[Action]:
         waiting = {*ALIVE, NodeState.FINISHED} if self.agents_leave else ALIVE
-        if not any(node.state in waiting for node in self._nodes):
+        if not any(node.state in waiting for node in self._nodes.values()):
             self.state = JobState.OVER
         return []
