@@ -116,9 +116,8 @@ class Coordinator:
         self._loop.run()
         outcome = outcome_of(self._machine)
         self.event_log.end(outcome.status, outcome.kind, outcome.report)
-        dropped = self._console.dropped_lines
-        self._console.close(_CONSOLE_LIMIT, last_words=outcome.report)
-        self.event_log.not_shown(self._console.dropped_lines - dropped)
+        for loss in self._console.close(_CONSOLE_LIMIT, last_words=outcome.report):
+            self.event_log.not_shown(*loss)
         return outcome
 
     # ---- Listener of the backend, from any thread

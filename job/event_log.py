@@ -62,10 +62,10 @@ class EventLog:
         fields = {"job_id": self._machine.spec.job_id, "exit_status": status, "kind": kind}
         self.note("end", time.monotonic(), **fields, report=report)
 
-    def not_shown(self, lines: int) -> None:
-        """What the console did not take at the very end."""
-        if lines:
-            self.note("dropped", time.monotonic(), rank=None, lines=lines)
+    def not_shown(self, stream: str, lines: int, reason: str) -> None:
+        """What stdout or stderr of the runner did not take, told at the end."""
+        fields = {"rank": None, "lines": lines, "stream": stream, "reason": reason}
+        self.note("dropped", time.monotonic(), **fields)
 
     def note(self, name: str, at: float, /, **fields: object) -> None:
         """Something happened."""

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from madrun.output.coalescing import CoalescedLine, Coalescer
-from madrun.output.console import Console, LineAssembler
+from madrun.output.console import Console, Loss
 from madrun.output.failure_report import ranks_in_words
+from madrun.output.line_assembler import LineAssembler
 from madrun.system.loop import Loop
 
 
@@ -28,12 +29,12 @@ class CoalescingConsole(Console):
         self._loop = loop
         self._timer_is_set = False
 
-    def close(self, limit: float, last_words: str = "") -> None:
+    def close(self, limit: float, last_words: str = "") -> list[Loss]:
         """See Console.close."""
         for rank in {rank for rank, _ in self._assemblers}:
             self.end_of(rank)
         self._show(self._fold.rest())
-        super().close(limit, last_words)
+        return super().close(limit, last_words)
 
     def _lines(self, rank: int, stream: int, lines: list[bytes], size: int) -> None:
         now = time.monotonic()

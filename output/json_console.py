@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from madrun.output.console import Console, LineAssembler
+from madrun.output.console import Console
+from madrun.output.line_assembler import LineAssembler
 from madrun.record.event import Event
 from madrun.record.summary import make_event
 from madrun.wire.messages import STDOUT
@@ -50,11 +51,11 @@ class JsonConsole(Console):
             last = index == len(lines) - 1
             self._event("output", now, fields, rank, size if last else 0)
         if not lines and size:
-            self._writers[STDOUT].put(b"", rank, size)
+            self._put(STDOUT, b"", rank, size)
 
     def _begin(self, rank: int, stream: int, assembler: LineAssembler) -> None:
         """A program reads whole lines: their beginnings are not shown alone."""
 
     def _event(self, name: str, at: float, fields: dict[str, Any], rank: int, size: int) -> None:
         text = json.dumps(make_event(name, at, fields))
-        self._writers[STDOUT].put(text.encode() + b"\n", rank, size)
+        self._put(STDOUT, text.encode() + b"\n", rank, size)

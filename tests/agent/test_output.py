@@ -161,13 +161,28 @@ def test_states_of_a_bar_do_not_wait_for_a_line_end(pipe: tuple[int, int], sent:
 
 def test_a_line_without_end_does_not_fill_the_memory(pipe: tuple[int, int], sent: Sent) -> None:
     stream = Stream(pipe[0], 0, STDOUT, sent.outflow, "")
-    for _ in range(40):
+    for _ in range(500):
         os.write(pipe[1], b"y" * 10_000)
         stream.read()
-    stream.flush()
+    os.write(pipe[1], b"y\nafter\n")
+    stream.read()
     sent.outflow.taken(100 * WINDOW)
-    assert b"".join(each.data for each in sent.outputs()) == b"y" * 400_000
+    shown = b"".join(each.data for each in sent.outputs())
+    assert shown == b"y" * outflow._LONGEST_LINE + outflow._TOO_LONG + b"\nafter\n"
     assert max(len(each.data) for each in sent.outputs()) < 100_000
+
+
+def test_the_long_beginning_of_a_line_is_no_prompt(sent: Sent) -> None:
+    sent.outflow.put(0, STDOUT, b"name? ", pause=True)
+    sent.outflow.put(0, STDOUT, b"x" * 5000, pause=True)
+    assert [each.pause for each in sent.outputs()] == [True, False]
+
+
+def test_a_bar_that_is_drawn_for_hours_is_no_long_line(sent: Sent) -> None:
+    for _ in range(20):
+        sent.outflow.put(0, STDOUT, b"50%|#####     |\r" * 2000)
+        sent.outflow.taken(100 * WINDOW)
+    assert not any(outflow._TOO_LONG in each.data for each in sent.outputs())
 
 
 def test_an_empty_pipe_is_not_its_end(pipe: tuple[int, int]) -> None:
@@ -248,12 +263,12 @@ def test_a_line_that_lost_its_end_is_ended_and_one_that_lost_its_beginning_is_dr
     for _ in range((WINDOW + BACKLOG) // len(FULL) - 1):
         sent.outflow.put(0, STDOUT, FULL)
     sent.outflow.put(0, STDOUT, b"begun")
-    sent.outflow.put(0, STDOUT, b"x" * BACKLOG + b"\nbegun too")  # one line, and a beginning
+    sent.outflow.put(0, STDOUT, b"x\n" + FULL * 64 + b"begun too")
     sent.outflow.taken(100 * WINDOW)
-    assert sent.messages[-1] == Dropped(0, 2)
+    assert sent.messages[-1] == Dropped(0, 65), "of the one that was torn a part is shown"
     sent.outflow.put(0, STDOUT, b" and more")
     sent.outflow.put(0, STDOUT, b" and ended\nwhole\n")
-    assert [each.data for each in sent.outputs()[-2:]] == [b"begun", b"\nwhole\n"]
+    assert [each.data for each in sent.outputs()[-2:]] == [b"begun", outflow._TORN + b"whole\n"]
 
 
 def test_a_prompt_leaves_after_a_while_and_once(pipe: tuple[int, int], sent: Sent) -> None:

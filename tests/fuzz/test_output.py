@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from madrun.agent.outflow import Outflow
 from madrun.agent.output import Stream, open_pipe
-from madrun.output.console import LineAssembler
+from madrun.output.line_assembler import LineAssembler
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import shown_ranks
 from madrun.wire.messages import STDERR, STDOUT, Dropped, Message, Output
@@ -40,6 +40,9 @@ class Way:
     def write(self, number: int, data: bytes) -> None:
         os.write(self._pipes[number][1], data)
         self._streams[number].read()
+
+    def pause(self, number: int) -> None:
+        self._streams[number].flush(pause=True)
 
     def take(self, count: int) -> None:
         """The console takes the oldest messages."""
@@ -89,15 +92,22 @@ def test_every_line_arrives_whole_and_in_order(
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 60_000)), min_size=20, max_size=120),
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 60_000), st.booleans()),
+        min_size=20,
+        max_size=120,
+    ),
     st.integers(0, 60),
 )
-def test_what_is_not_shown_is_counted(floods: list[tuple[int, int]], pause: int) -> None:
-    """However much is written while the console takes nothing."""
+def test_what_is_not_shown_is_counted(floods: list[tuple[int, int, bool]], start: int) -> None:
+    """However much is written while the console takes nothing, with a pause in a line or none."""
     way = Way()
-    for at, (number, size) in enumerate(floods):
+    for at, (number, size, pauses) in enumerate(floods):
+        if pauses:
+            way.write(number, b"begun")
+            way.pause(number)
         way.write(number, b"x" * size + b"\n")
-        if at > pause:
+        if at > start:
             way.take(1)
     way.close()
     assert sum(map(len, way.lines.values())) + way.dropped == len(floods)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from madrun.output.console import LineAssembler
+from madrun.output.line_assembler import LineAssembler
 from support.programs import PATIENCE, line, program
 
 MIB = 1024 * 1024
@@ -133,16 +133,15 @@ def test_our_own_words_go_to_stderr_whatever_they_are() -> None:
         """
 console.say("madrun: \\udce4 and \\u00e4")
 console.dropped(2, 5)
-console.dropped(1, 2)
+console.dropped(1, 1)
 console.close(20)
-os.write(1, b"%d" % console.dropped_lines)
 """.replace("\\udce4", "x")
     )
-    assert out == "7"
+    assert out == ""
     assert err.splitlines() == [
         "madrun: x and ä",
         "madrun: 5 lines of rank 2 were not shown: the console was too slow",
-        "madrun: 2 lines of rank 1 were not shown: the console was too slow",
+        "madrun: 1 line of rank 1 was not shown: the console was too slow",
     ]
 
 
@@ -169,11 +168,11 @@ print(taken, file=sys.stderr, flush=True)
 """
     with program(HEAD + script, stderr=-1) as process:
         assert process.stderr is not None
-        assert process.stderr.readline().startswith(b"madrun: 2 more lines were not shown")
+        assert process.stderr.readline().startswith(b"madrun: 2 lines of stdout were not shown")
         assert process.stderr.readline() == b"[]\n"
         out, err = process.communicate(b"go\n", timeout=PATIENCE)
-    assert len(out) == 200001 + len("[a:0] "), "what was given up is not shown later"
-    assert err == b"[(0, 200001)]\n"
+    assert 0 < len(out) < 200000, "what was given up is not shown later"
+    assert err == b"[]\n"
 
 
 def test_a_reader_that_closes_stops_nothing() -> None:
@@ -192,7 +191,10 @@ os._exit(0)
         os.close(read)
         _, err = process.communicate(b"go\n", timeout=PATIENCE)
         assert process.returncode == 0
-    assert err.splitlines() == [b"[a:0] still here", b"%d" % (100 * 10001 + 11)]
+    said = b"madrun: stdout: its reader has left; the job goes on, what it writes there is lost"
+    assert sorted(err.splitlines()) == [
+        b"%d" % (100 * 10001 + 11), b"[a:0] still here", said,
+    ]  # fmt: skip
 
 
 def test_a_pipe_that_does_not_block_gets_everything() -> None:
