@@ -100,6 +100,11 @@ CONFIG = [
     RESOURCES, PROGRAM, MASTER, NODES, ENVIRONMENT, WORKERS, OUTPUT, SERVING, RECORD, CONFIG, SUBMIT
 )
 @click.option("--dry-run", is_flag=True, help="Show who would run what; contact nobody.")
+@click.option(
+    "--show-values",
+    is_flag=True,
+    help="With --dry-run: the values of exported variables too, which may be secrets.",
+)
 @click.option("--json", "as_json", is_flag=True,
               help="The job's events as JSON lines; with --dry-run one object.")  # fmt: skip
 @click.version_option(madrun.__version__, message="madrun %(version)s")

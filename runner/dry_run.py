@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from madrun.backends.registry import HERE, LOCAL, TOOLS
@@ -40,7 +40,7 @@ def _settings(plan: Plan) -> list[str]:
 
 
 def as_object(plan: Plan) -> dict[str, Any]:
-    """The plan as plain data; a value that is chosen at the start is None."""
+    """The plan as plain data; None stands for what is chosen at the start, or not to be shown."""
     spec = plan.spec
     address = spec.master_addr or _default_master(plan)
     facts = _facts(plan)
@@ -109,12 +109,21 @@ def _node(plan: Plan, node_plan: NodePlan) -> dict[str, Any]:
                 "rank": process.rank,
                 "local_rank": process.local_rank,
                 "argv": list(process.argv),
-                "env": process.env,
+                "env": _shown_environment(process.env, plan),
                 "cwd": process.cwd,
             }
             for process in node_plan.processes
         ],
     }
+
+
+def _shown_environment(env: Mapping[str, str], plan: Plan) -> dict[str, str | None]:
+    """What a process gets; of what the user exports only the names, because values may be secrets.
+
+    With ``--show-values`` all of it.
+    """
+    hidden = () if plan.request.show_values else plan.spec.env
+    return {name: None if name in hidden else value for name, value in env.items()}
 
 
 def _as_text(content: dict[str, Any]) -> str:

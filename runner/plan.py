@@ -69,6 +69,7 @@ class Request(NamedTuple):
     color: str = "auto"
     log_dir: str = ""
     dry_run: bool = False
+    show_values: bool = False
     as_json: bool = False
     client: str = ""
     ready_timeout: float = 1800.0

@@ -76,7 +76,9 @@ def node_of(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     if "multi_node_args" not in case["input_config"]:
         names = case["input_config"].get("hosts") or [f"h{number}" for number in range(hosts)]
         words += ["--hosts", ",".join(f"{name}:{slots}" for name in names)]
-    content = dry_run.as_object(make_plan(request_of(words + program), {}, str(folder), "py"))
+    content = dry_run.as_object(
+        make_plan(request_of(["--show-values", *words, *program]), {}, str(folder), "py")
+    )
     (node,) = (each for each in content["nodes"] if each["node_rank"] == case["node_rank"])
     assert isinstance(node, dict)
     return node

@@ -123,10 +123,22 @@ def test_dry_run_as_json_contacts_nobody(tmp_path: Path) -> None:
     last = plan["nodes"][2]["processes"][0]
     assert (last["role"], last["rank"], last["local_rank"]) == ("worker", 4, 0)
     assert last["argv"][-2:] == ["train.py", "x y"]
-    assert last["env"]["A"] == "b c"
+    assert last["env"]["A"] is None, "a value may be a secret"
     assert last["env"]["RANK"] == "4"
     assert "MASTER_PORT" not in last["env"]
     assert not any("x y" in word or "b c" in word for word in plan["nodes"][2]["command"])
+
+
+def test_a_dry_run_has_no_secret_unless_it_is_asked_for() -> None:
+    words = ["--hosts", "a:1", "--dry-run", "train.py"]
+    env = {"HF_TOKEN": "hf_s3cret", "https_proxy": "http://me:s3cret@proxy"}
+    for more in ([], ["--json"]):
+        done = madrun(*more, *words, **env)
+        assert (done.returncode, "s3cret" in done.stdout, "HF_TOKEN" in done.stdout) == (
+            0, False, True,
+        ), done.stdout  # fmt: skip
+    told = json.loads(madrun("--json", "--show-values", *words, **env).stdout)
+    assert told["nodes"][0]["processes"][0]["env"]["HF_TOKEN"] == "hf_s3cret"
 
 
 def test_dry_run_with_a_given_port_shows_it() -> None:

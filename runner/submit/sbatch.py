@@ -16,6 +16,7 @@ _OPTIONS = (
     "constraint", "nodelist", "exclude", "mail_user", "mail_type",
 )  # fmt: skip
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:=@%+/|&*()\[\]^~-]+")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TRUE = "true"
 # One agent on each node, which gets all that the job has there; its first failure is the step's
 # end, whatever the site's KillOnBadExit. Agents end one after the other: no limit for the last.
@@ -41,8 +42,11 @@ class Batch(NamedTuple):
     agent: Sequence[str]
 
 
-def script(batch: Batch) -> str:
+def script(batch: Batch, show_values: bool = False) -> str:
     """The script. Whatever is the user's is quoted; raises InputError for what cannot be.
+
+    Slurm keeps the script, and others may read it: it names the variables that sbatch hands on in
+    its own environment, and has their values only with ``show_values``.
 
     >>> print(script(Batch(2, {"time": "1:00:00"}, "/logs/%j.out", (), {"A": "x y"},
     ...                    ("madagent", "train.py", "$HOME"))))
@@ -51,9 +55,10 @@ def script(batch: Batch) -> str:
     #SBATCH --nodes=2
     #SBATCH --ntasks-per-node=1
     #SBATCH --time=1:00:00
+    #SBATCH --export=ALL
     #SBATCH --output=/logs/%j.out
     <BLANKLINE>
-    export A='x y'
+    # From the environment of sbatch: A (madrun --dry-run --show-values writes the values here)
     exec srun --ntasks-per-node=1 --kill-on-bad-exit=1 --wait=0 --cpu-bind=none --gpu-bind=none \
 --mpi=none --input=none --export=ALL madagent train.py '$HOME'
     <BLANKLINE>
@@ -65,16 +70,26 @@ def script(batch: Batch) -> str:
             lines.append(f"--{name.replace('_', '-')}={settings[name]}")
     if settings.get("exclusive") == _TRUE:
         lines.append("--exclusive")
-    lines += [f"--output={batch.output}", *batch.words]
+    lines += ["--export=ALL", f"--output={batch.output}", *batch.words]
     modules = json.loads(settings.get("modules") or "[]")
     # Only a login shell has the command `module`.
     head = ["#!/bin/bash -l" if modules else "#!/bin/sh", *(f"#SBATCH {_word(x)}" for x in lines)]
     body = [f"module load {shlex.quote(name)}" for name in modules]
-    body += [f"export {name}={shlex.quote(value)}" for name, value in sorted(batch.env.items())]
+    body += _variables(batch.env, show_values)
     srun = [*_SRUN]
     if settings.get("cpus_per_task"):  # which srun does not take from sbatch since 22.05
         srun.append(f"--cpus-per-task={settings['cpus_per_task']}")
     return "\n".join([*head, "", *body, "exec " + shlex.join([*srun, *batch.agent]), ""])
+
+
+def _variables(env: Mapping[str, str], show_values: bool) -> list[str]:
+    names = sorted(name for name in env if _NAME.fullmatch(name))  # a shell knows no others
+    if show_values:
+        return [f"export {name}={shlex.quote(env[name])}" for name in names]
+    if not names:
+        return []
+    how = "madrun --dry-run --show-values writes the values here"
+    return [f"# From the environment of sbatch: {' '.join(names)} ({how})"]
 
 
 def _word(word: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shlex
 import signal
@@ -17,12 +18,14 @@ from madrun.hosts.resources import Selection, names_hosts
 from madrun.launchers.registry import planner
 from madrun.options.option_types import nearest
 from madrun.runner.config.keys import SLURM
-from madrun.runner.plan import Request, exported
+from madrun.runner.plan import Request, exported, make_plan
 from madrun.runner.submit.sbatch import Batch, script
 from madrun.system.errors import ClusterError, InputError
 from madrun.system.exits import exit_status
 from madrun.system.signals import ENDING
 
+_GPUS = re.compile(r"([1-9][0-9]{0,3})$")  # "8", "a100:8"
+_USUAL_COUNTS = (8, 4, 2, 1, 16)
 _LOOK_INTERVAL = 0.5  # seconds: the log comes from other machines, whose writes nobody tells us
 _READ = 65536
 # Options that madagent has as well, by the field of the request.
@@ -40,13 +43,13 @@ def submit(request: Request, environ: Mapping[str, str], cwd: str, python: str) 
     Raises InputError, and ClusterError where sbatch is not there or refuses.
     """
     batch = batch_of(request, environ, cwd, python)
-    text = script(batch)
+    text = script(batch, request.show_values)
     if request.dry_run:
         print(json.dumps({"script": text}, indent=2) if request.as_json else text.rstrip("\n"))
         return 0
     os.makedirs(os.path.dirname(batch.output), exist_ok=True)
     command = ["sbatch", "--parsable", *(["--wait"] if request.wait else [])]
-    process = _start(command)
+    process = _start(command, {**environ, **batch.env})
     assert process.stdin is not None
     assert process.stdout is not None
     with process.stdin as stdin:
@@ -68,7 +71,6 @@ def batch_of(request: Request, environ: Mapping[str, str], cwd: str, python: str
             "--submit slurm: Slurm chooses the hosts, so none can be named"
             " (--slurm nodelist=LIST asks it for some)"
         )
-    planner(request.launcher)
     if request.client:
         raise InputError(
             "--client: what is submitted runs without madrun, which would start it"
@@ -76,6 +78,7 @@ def batch_of(request: Request, environ: Mapping[str, str], cwd: str, python: str
         )
     settings = {**request.slurm, **_typed(request.slurm_settings)}
     nodes = request.nnodes or int(settings.get("nodes") or 1)
+    _check_launcher(request, nodes, settings.get("gpus_per_node", ""), environ, cwd)
     if request.nproc_per_node and "gpus_per_node" not in settings:
         settings["gpus_per_node"] = str(request.nproc_per_node)
     folder = os.path.join(cwd, settings.get("output_dir") or "")
@@ -91,6 +94,32 @@ def batch_of(request: Request, environ: Mapping[str, str], cwd: str, python: str
         env=exported(request, environ, cwd),
         agent=_agent(request, environ, cwd, python),
     )
+
+
+def _check_launcher(
+    request: Request, nodes: int, gpus: str, environ: Mapping[str, str], cwd: str
+) -> None:
+    """Plan every node before the queue; raises InputError for what the launcher cannot do.
+
+    How many workers a node has may be known to Slurm alone: then any usual number will do.
+    """
+    found = _GPUS.search(gpus)
+    known = request.nproc_per_node or (int(found[1]) if found else 0)
+    problems = []
+    planned = request._replace(
+        submit="", dry_run=True, include="", exclude="", nnodes=None, nproc_per_node=None,
+        backend="auto", backend_args="",
+    )  # fmt: skip
+    planner(request.launcher)
+    for count in (known,) if known else _USUAL_COUNTS:
+        hosts = ",".join(f"node{number}:{count}" for number in range(nodes))
+        try:
+            make_plan(planned._replace(hosts=hosts), environ, cwd, "python3")
+        except InputError as error:
+            problems.append(error)
+        else:
+            return
+    raise problems[0]
 
 
 def _typed(settings: tuple[str, ...]) -> dict[str, str]:
@@ -127,12 +156,13 @@ def _agent(request: Request, environ: Mapping[str, str], cwd: str, python: str) 
     return [*words, "--", *request.argv]
 
 
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
+def _start(command: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=env,
             start_new_session=True,  # the terminal's Ctrl-C is ours
         )
     except OSError as error:

@@ -34,7 +34,7 @@ def request_of(path: Path) -> Request:
 
 def planned(request: Request) -> dict[str, Any]:
     """What is the config's doing, of each node; job ids are another each time."""
-    plan = make_plan(request._replace(dry_run=True), {}, "/work", PYTHON)
+    plan = make_plan(request._replace(dry_run=True, show_values=True), {}, "/work", PYTHON)
     content = dry_run.as_object(plan)
     kept = {key: content[key] for key in ("backend", "launcher", "world", "master", "nodes")}
     for node in kept["nodes"]:

@@ -58,12 +58,43 @@ def test_the_program_and_its_words_are_quoted(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_variables_travel_in_the_script_and_on_no_command_line(tmp_path: Path) -> None:
+def test_values_of_variables_are_not_in_the_script(tmp_path: Path) -> None:
+    env = {"MAD_X": "a$(echo pwned)b", "TF_FOO.BAR": "x", "NCCL_x;touch /tmp/evil;": "1"}
+    text = "\n".join(made(tmp_path, env=env, exports=("SECRET=s 3",)))
+    assert "# From the environment of sbatch: MAD_X NCCL_DEBUG SECRET (" in text
+    assert [word for word in ("pwned", "s 3", "INFO", "touch", "TF_FOO") if word in text] == []
+
+
+def test_values_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
     value = "a$(echo pwned)b \"q\" 'x'\n"
-    text = "\n".join(made(tmp_path, env={"MAD_X": value}, exports=("SECRET=s 3",)))
+    batch = batch_of(
+        Request(argv=("x",), env={"MAD_X": value, "A;touch /tmp/evil;": "1"}),
+        {},
+        str(tmp_path),
+        "py",
+    )
+    text = script(batch, show_values=True)
     assert f"export MAD_X={shlex.quote(value)}" in text
-    assert "export SECRET='s 3'" in text
+    assert "touch" not in text
     assert "pwned" not in text[text.index("exec srun") :]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"launcher": "sglang-disagg", "argv": ("M",), "nnodes": 2}, "requires minimum 3 nodes"),
+        ({"launcher": "megatron", "options": {"tensor_parallel_size": "5"}, "nproc_per_node": 8},
+         "5"),
+        ({"launcher": "primus", "nnodes": 2}, "config_path"),
+        ({"launcher": "sglang-disagg", "argv": ("M",), "nnodes": 7,
+          "options": {"prefill_nodes": "4", "decode_nodes": "3"}}, "must equal nnodes"),
+    ],
+)  # fmt: skip
+def test_the_launcher_is_planned_before_the_queue(
+    tmp_path: Path, fields: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        made(tmp_path, **fields)
 
 
 def test_modules_want_a_login_shell(tmp_path: Path) -> None:

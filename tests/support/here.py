@@ -52,7 +52,7 @@ def shown(*words: Words, cwd: Path | None = None, env: Env = None) -> list[str]:
 
 def planned(*words: Words, cwd: Path | None = None, env: Env = None) -> dict[str, Any]:
     """What a dry run of ``train.py`` says; nobody is contacted."""
-    done = madrun("--dry-run", "--json", *words, "train.py", cwd=cwd, env=env)
+    done = madrun("--dry-run", "--json", "--show-values", *words, "train.py", cwd=cwd, env=env)
     assert done.returncode == 0, done.stderr
     plan: dict[str, Any] = json.loads(done.stdout)
     return plan
