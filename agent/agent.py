@@ -23,8 +23,9 @@ from madrun.agent.startup_sequence import EndEffect, StartupSequence, as_failure
 from madrun.agent.tree import Ending, load_psutil, reaped
 from madrun.agent.worker import Worker
 from madrun.agent.worker_set import WorkerSet
+from madrun.launchers.launcher import NodeContext
 from madrun.launchers.plan import WORKER, ProcessPlan
-from madrun.launchers.registry import planner, port_requests
+from madrun.launchers.registry import find
 from madrun.system.errors import MadrunError
 from madrun.system.exits import FAILED
 from madrun.system.kernel import become_subreaper
@@ -217,7 +218,7 @@ class Agent:
         self._send(CheckIn("", 0, facts.vendor, facts.devices, port, note, ports))
 
     def _hold_ports(self, spec: JobSpec) -> None:
-        wishes = port_requests(spec, self._node_rank)
+        wishes = find(spec.launcher).ports(spec, self._node_rank)
         if wishes:
             from madrun.agent.ports import Ports
 
@@ -243,15 +244,18 @@ class Agent:
         assert self._ready is not None
         self._let_go_of_ports()
         self._state = AgentState.RUNNING
-        facts, make_plan = self._ready.facts, planner(self._spec.launcher)
+        make_plan = find(self._spec.launcher).plan
+        context = NodeContext(
+            self._spec, self._node_rank, go.master_addr, go.master_port, self._ready.facts
+        )
         try:
             if go.addresses:
                 from madrun.agent.ports import peers_of
 
-                facts = facts._replace(peers=peers_of(go))
-            plan = make_plan(self._spec, self._node_rank, go.master_addr, go.master_port, facts)
+                context = context._replace(peers=peers_of(go))
+            plan = make_plan(context)
         except MadrunError as error:
-            plan = make_plan(self._spec, self._node_rank, "", 0, self._ready.facts)
+            plan = make_plan(context._replace(master_addr="", master_port=0, peers=()))
             self._could_not_start(plan.processes[0].rank, error)
             return
         try:

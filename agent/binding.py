@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from madrun.agent.cores import cores_of_numa, numa_of_pci, plan
 from madrun.hosts.core_list import parse_core_list
+from madrun.hosts.devices import NodeFacts
 from madrun.launchers.environment import device_tokens
-from madrun.launchers.plan import NodeFacts
 from madrun.wire.jobspec import JobSpec
 
 

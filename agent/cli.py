@@ -13,15 +13,16 @@ from typing import Any
 import click
 
 import madrun
-from madrun.agent.devices import own_facts
 from madrun.agent.standalone import slurm_step
 from madrun.agent.standalone.standalone_job import StandaloneJob
 from madrun.hosts import world_info
 from madrun.hosts.core_list import parse_core_list
+from madrun.hosts.devices import own_facts
 from madrun.hosts.resources import Selection, resolve
 from madrun.hosts.world import World
-from madrun.launchers.names import canonical
+from madrun.launchers.launcher import Launcher
 from madrun.launchers.process_table import process_table
+from madrun.launchers.registry import find
 from madrun.options.job_options import (
     CONTEXT,
     MASTER,
@@ -105,8 +106,9 @@ def spec_of(values: dict[str, Any], world: World, job_id: str) -> JobSpec:
         values["local_rank_arg"],
         values.pop("no_local_rank"),
     )
-    values["launcher"] = canonical(values["launcher"])
-    values["options"] = _options(values["launcher"], values.pop("launcher_opts"))
+    launcher = find(values["launcher"])
+    values["launcher"] = launcher.name
+    values["options"] = _options(launcher, values.pop("launcher_opts"))
     checked_interface(values["interface"])
     if values["core_list"]:
         parse_core_list(values["core_list"])
@@ -127,7 +129,7 @@ def spec_of(values: dict[str, Any], world: World, job_id: str) -> JobSpec:
     return replace(spec, stdin=stdin_of(spec.stdin, who.size, who.noun))
 
 
-def _options(launcher: str, texts: Sequence[str]) -> dict[str, str]:
+def _options(launcher: Launcher, texts: Sequence[str]) -> dict[str, str]:
     if not texts:
         return {}
     from madrun.launchers.options import typed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from madrun.launchers.environment import MASKS
+from madrun.hosts.devices import MASKS
 
 # Variables that describe the agent's own task: frameworks would read them as their own place.
 _TASK_PREFIXES = (

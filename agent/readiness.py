@@ -7,14 +7,15 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from madrun.agent.devices import inventory, node_facts
 from madrun.agent.inherited import inherited
-from madrun.agent.spawn import find_program
+from madrun.hosts.devices import NodeFacts, inventory, node_facts
 from madrun.launchers.environment import RUNNER, device_tokens
-from madrun.launchers.plan import SERVER, NodeFacts
-from madrun.launchers.registry import planner
+from madrun.launchers.launcher import NodeContext
+from madrun.launchers.plan import SERVER
+from madrun.launchers.registry import find
 from madrun.record.job_folder import make_private
 from madrun.system.errors import ClusterError, InputError, ProgramNotFound
+from madrun.system.programs import find_program
 from madrun.wire.jobspec import PYTHON, JobSpec
 
 
@@ -104,7 +105,7 @@ def _check_devices(spec: JobSpec, node_rank: int, facts: NodeFacts) -> None:
 def _check_programs(
     spec: JobSpec, node_rank: int, facts: NodeFacts, base: Mapping[str, str]
 ) -> None:
-    plan = planner(spec.launcher)(spec, node_rank, "", 0, facts)
+    plan = find(spec.launcher).plan(NodeContext(spec, node_rank, facts=facts))
     for process in plan.processes:
         env = worker_environment(base, process.env, spec.env, python=spec.python)
         find_program(process.argv[0], env, spec.workdir)

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from madrun.agent.outflow import Outflow
 from madrun.agent.output import Stream, log_name, open_pipe
-from madrun.agent.spawn import find_program, spawn
+from madrun.agent.spawn import spawn
 from madrun.launchers.plan import ProcessPlan
 from madrun.system.exits import exit_words
+from madrun.system.programs import find_program
 from madrun.wire.messages import STDERR, STDOUT, Exited
 
 

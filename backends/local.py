@@ -9,22 +9,9 @@ import os
 from collections.abc import Callable
 
 from madrun.agent.agent import Agent
-from madrun.agent.devices import own_facts as own_facts
+from madrun.hosts.devices import own_facts as own_facts
 from madrun.system.loop import Loop
-from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import Hello, Message
-
-
-def visible_devices() -> int:
-    """How many devices a job on this machine may use, a mask in the environment considered."""
-    return own_facts().devices
-
-
-def run_by_hand(spec: JobSpec, node_rank: int, guard_fd: int, prefix: bool, fold: bool) -> int:
-    """One node of a job whose other nodes are not our business; returns the exit status."""
-    from madrun.agent.standalone.standalone_job import StandaloneJob
-
-    return StandaloneJob(spec, node_rank, guard_fd, prefix, fold).run()
 
 
 class LocalLink:

@@ -28,7 +28,7 @@ from madrun.job.states import (
 )
 from madrun.job.stop_order import StopOrder
 from madrun.launchers.process_table import process_table
-from madrun.launchers.registry import SERVING
+from madrun.launchers.registry import find
 from madrun.output.failure_report import WorkerEnd
 from madrun.system.errors import MadrunError
 from madrun.system.signals import is_second_wish
@@ -86,7 +86,7 @@ class StateMachine:
         self.node_ranks = tuple(node_ranks or range(len(spec.world.nodes)))
         self._nodes = {node_rank: NodeStatus() for node_rank in self.node_ranks}
         self._grace = float("inf")
-        self._serves = spec.launcher in SERVING
+        self._serves = find(spec.launcher).serves
         self._stop_order = StopOrder()
 
     # ---- what the backend tells

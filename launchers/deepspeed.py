@@ -9,48 +9,47 @@ from __future__ import annotations
 import re
 
 from madrun.launchers import per_node
-from madrun.launchers.environment import device_tokens
-from madrun.launchers.plan import FILES, NodeFacts, NodePlan, PlannedFile
+from madrun.launchers.environment import device_tokens, shown_port
+from madrun.launchers.launcher import Launcher, NodeContext
+from madrun.launchers.plan import FILES, NodePlan, PlannedFile
 from madrun.system.errors import InputError
-from madrun.wire.jobspec import JobSpec
 
 _HOSTFILE = "hostfile"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def plan(
-    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
-) -> NodePlan:
+def plan(context: NodeContext) -> NodePlan:
     """deepspeed with the program, or the program with deepspeed's words.
 
     Raises InputError where a device is no number: deepspeed counts, and sets the mask by itself.
     """
-    ids = _ids(spec, node_rank, facts)
+    spec = context.spec
+    ids = _ids(context)
     usual = all(slots == tuple(range(len(slots))) for slots in ids)
-    port = f"--master_port={master_port or per_node.DEFAULT_PORT}"
-    master = (master_addr, master_port)
+    port = f"--master_port={shown_port(context.master_port)}"
     runner: tuple[str, ...]
     if len(ids) == 1 and usual:
         # /dev/null: else it would read /job/hostfile, and start there what that names.
         runner = ("deepspeed", f"--num_gpus={len(ids[0])}", "--hostfile=/dev/null", port)
-        return per_node.plan_of(spec, node_rank, master, facts, runner)
+        return per_node.plan_of(context, runner)
     names = [_name(node.host, rank) for rank, node in enumerate(spec.world.nodes)]
     pairs = list(zip(names, ids, strict=True))
     chosen = "@".join(f"{name}:{','.join(map(str, slots))}" for name, slots in pairs)
     runner = (
-        *("deepspeed", f"--hostfile={FILES}/{_HOSTFILE}", "--no_ssh", f"--node_rank={node_rank}"),
-        *(f"--master_addr={master_addr}", port),
+        *("deepspeed", f"--hostfile={FILES}/{_HOSTFILE}", "--no_ssh"),
+        f"--node_rank={context.node_rank}",
+        *(f"--master_addr={context.master_addr}", port),
         *([] if usual else [f"--include={chosen}"]),
     )
     hostfile = "".join(f"{name} slots={max(slots) + 1}\n" for name, slots in pairs)
     files = (PlannedFile(_HOSTFILE, hostfile),)
-    return per_node.plan_of(spec, node_rank, master, facts, runner, files=files)
+    return per_node.plan_of(context, runner, files=files)
 
 
-def _ids(spec: JobSpec, node_rank: int, facts: NodeFacts) -> list[tuple[int, ...]]:
+def _ids(context: NodeContext) -> list[tuple[int, ...]]:
     """The devices of each node by number; of the others only how many there are counts."""
-    ids = [node.devices for node in spec.world.nodes]
-    tokens = device_tokens(ids[node_rank], facts)
+    ids = [node.devices for node in context.spec.world.nodes]
+    tokens = device_tokens(context.node.devices, context.facts)
     if not any(tokens):  # no device is visible: a job on the CPU
         return ids
     wrong = [token for token in tokens if not token.isdecimal()]
@@ -59,10 +58,13 @@ def _ids(spec: JobSpec, node_rank: int, facts: NodeFacts) -> list[tuple[int, ...
             f"deepspeed: the visible device {wrong[0]} is no number, and its launcher knows "
             "devices by number only (--launcher torchrun takes any)"
         )
-    ids[node_rank] = tuple(int(token) for token in tokens)
+    ids[context.node_rank] = tuple(int(token) for token in tokens)
     return ids
 
 
 def _name(host: str, node_rank: int) -> str:
     """A host's name as deepspeed can read it in ``--include``; nobody is reached by it."""
     return host if _PLAIN.fullmatch(host) else f"node{node_rank}"
+
+
+LAUNCHER = Launcher("deepspeed", plan, passes_local_rank=True)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from madrun.launchers.plan import AMD, NodeFacts
+from madrun.hosts.devices import AMD, CUDA_MASK, HIP_MASK, ROCR_MASK, NodeFacts
+from madrun.launchers.launcher import NodeContext
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
-CUDA_MASK, HIP_MASK, ROCR_MASK = (
-    "CUDA_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-)
 # What starts the workers of a node, word by word, for scripts.
 RUNNER = "MAD_MULTI_NODE_RUNNER"
-# Every variable that hides devices: all but the one we set are removed for the workers.
-MASKS = (CUDA_MASK, HIP_MASK, ROCR_MASK, "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
+# What stands in a dry run where a port will: a free one, chosen at the start.
+FREE_PORT = "FREE_PORT"
 
 
 def rank_environment(spec: JobSpec, node_rank: int, local_rank: int) -> dict[str, str]:
@@ -80,26 +76,30 @@ def endpoint(address: str, port: int) -> str:
     """Address and port in one word; IPv6 in brackets.
 
     >>> endpoint("node01", 29500), endpoint("fd00::1", 0)
-    ('node01:29500', '[fd00::1]:0')
+    ('node01:29500', '[fd00::1]:FREE_PORT')
     """
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{f'[{address}]' if ':' in address else address}:{shown_port(port)}"
 
 
-def node_environment(
-    spec: JobSpec, node_rank: int, master_addr: str, master_port: int
-) -> dict[str, str]:
+def shown_port(port: int) -> int | str:
+    """A port as a word of a command line; one that is not chosen yet is shown as such."""
+    return port or FREE_PORT
+
+
+def node_environment(context: NodeContext) -> dict[str, str]:
     """What all processes of a node share; a port of 0 (not chosen yet) is left out.
 
     The network is the user's business: an interface is named only where one was asked for.
     """
+    spec = context.spec
     values = {
-        "NODE_RANK": str(node_rank),
-        "GROUP_RANK": str(node_rank),
+        "NODE_RANK": str(context.node_rank),
+        "GROUP_RANK": str(context.node_rank),
         "NNODES": str(len(spec.world.nodes)),
-        "NPROC_PER_NODE": str(spec.world.nodes[node_rank].local_world_size),
-        "GPUS_PER_NODE": str(spec.world.nodes[node_rank].local_world_size),
-        "MASTER_ADDR": master_addr,
-        "MASTER_PORT": str(master_port or ""),
+        "NPROC_PER_NODE": str(context.node.local_world_size),
+        "GPUS_PER_NODE": str(context.node.local_world_size),
+        "MASTER_ADDR": context.master_addr,
+        "MASTER_PORT": str(context.master_port or ""),
         "NCCL_SOCKET_IFNAME": spec.interface,
         "GLOO_SOCKET_IFNAME": spec.interface,
         "MADRUN_JOB_ID": spec.job_id,

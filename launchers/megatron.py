@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from madrun.launchers import per_node, torchrun
-from madrun.launchers.plan import NodeFacts, NodePlan
+from madrun.launchers.launcher import Launcher, NodeContext
+from madrun.launchers.plan import NodePlan
+from madrun.options.option_types import count, flag
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
@@ -25,10 +27,9 @@ class Degrees(NamedTuple):
     expert: int = 0
 
 
-def plan(
-    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
-) -> NodePlan:
+def plan(context: NodeContext) -> NodePlan:
     """torchrun with Megatron's variables; raises InputError for degrees that do not divide."""
+    spec = context.spec
     split = degrees(spec)
     own = {
         "TENSOR_MODEL_PARALLEL_SIZE": str(split.tensor),
@@ -36,10 +37,9 @@ def plan(
         "CONTEXT_PARALLEL_SIZE": str(split.context),
         **({"EXPERT_MODEL_PARALLEL_SIZE": str(split.expert)} if split.expert else {}),
     }
-    runner = torchrun.words(spec, node_rank, master_addr, master_port)
+    runner = torchrun.words(context)
     flags = _flags(spec, split) if spec.options.get("inject_args") == "true" else ()
-    master = (master_addr, master_port)
-    return per_node.plan_of(spec, node_rank, master, facts, runner, own, flags)
+    return per_node.plan_of(context, runner, own, flags)
 
 
 def degrees(spec: JobSpec) -> Degrees:
@@ -78,3 +78,16 @@ def _flags(spec: JobSpec, split: Degrees) -> tuple[str, ...]:
         **({"--expert-model-parallel-size": split.expert} if split.expert else {}),
     }
     return tuple(word for name, value in flags.items() for word in (name, str(value)))
+
+
+LAUNCHER = Launcher(
+    "megatron",
+    plan,
+    options={
+        **per_node.DEGREES,
+        "context_parallel_size": count,
+        "expert_parallel_size": count,
+        "inject_args": flag,
+    },
+    aliases=("megatron-lm", "megatronlm"),
+)

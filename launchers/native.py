@@ -11,25 +11,25 @@ from madrun.launchers.environment import (
     thread_environment,
     torchrun_environment,
 )
-from madrun.launchers.plan import NodeFacts, NodePlan, ProcessPlan
-from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec
+from madrun.launchers.launcher import Launcher, LauncherKind, NodeContext
+from madrun.launchers.per_node import is_shell_script
+from madrun.launchers.plan import NodePlan, ProcessPlan
+from madrun.wire.jobspec import EXEC, MODULE, JobSpec
 
 
-def plan(
-    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
-) -> NodePlan:
+def plan(context: NodeContext) -> NodePlan:
     """One process per device id of the node, in their order.
 
     A shell script runs once per node, as torchrun would have it.
     """
+    spec, node_rank, node, facts = context.spec, context.node_rank, context.node, context.facts
     if is_shell_script(spec):
         from madrun.launchers import torchrun
 
-        return torchrun.plan(spec, node_rank, master_addr, master_port, facts)
-    node = spec.world.nodes[node_rank]
+        return torchrun.plan(context)
     shared = {
-        **node_environment(spec, node_rank, master_addr, master_port),
-        **jax_environment(spec, master_addr, master_port),
+        **node_environment(context),
+        **jax_environment(spec, context.master_addr, context.master_port),
     }
     tokens = device_tokens(node.devices, facts)
     processes = []
@@ -54,11 +54,6 @@ def plan(
     return NodePlan(node.host, node_rank, tuple(processes))
 
 
-def is_shell_script(spec: JobSpec) -> bool:
-    """Whether the program is one that Python cannot run, and that starts the workers itself."""
-    return spec.mode == PYTHON and spec.argv[0].endswith(".sh")
-
-
 def command(spec: JobSpec, local_rank: int) -> tuple[str, ...]:
     """A worker's argv. Python's output is not buffered: a pipe would hold it back."""
     start: tuple[str, ...]
@@ -70,3 +65,6 @@ def command(spec: JobSpec, local_rank: int) -> tuple[str, ...]:
         start = (spec.python, "-u")
     rank = (f"--local_rank={local_rank}",) if spec.local_rank_arg else ()
     return (*start, spec.argv[0], *rank, *spec.argv[1:])
+
+
+LAUNCHER = Launcher("native", plan, LauncherKind.PER_WORKER)

@@ -15,19 +15,24 @@ from madrun.launchers.environment import (
     node_environment,
     thread_environment,
 )
-from madrun.launchers.environment import (
-    endpoint as joined,
-)
-from madrun.launchers.plan import NodeFacts, NodePlan, PlannedFile, ProcessPlan
+from madrun.launchers.launcher import NodeContext
+from madrun.launchers.plan import NodePlan, PlannedFile, ProcessPlan
+from madrun.options.option_types import Kind, count
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec
 
-DEFAULT_PORT = 29500  # torch's own; shown where none was chosen yet
+# The options of launchers that split a model.
+DEGREES: dict[str, Kind] = {"tensor_parallel_size": count, "pipeline_parallel_size": count}
 
 
 def is_script(spec: JobSpec) -> bool:
     """Whether the program runs once per node as it is, and calls the runner if it wants one."""
     return spec.mode == EXEC or (spec.mode == PYTHON and not spec.argv[0].endswith(".py"))
+
+
+def is_shell_script(spec: JobSpec) -> bool:
+    """Whether the program is one that Python cannot run, and that starts the workers itself."""
+    return spec.mode == PYTHON and spec.argv[0].endswith(".sh")
 
 
 def script_command(spec: JobSpec) -> tuple[str, ...]:
@@ -39,10 +44,7 @@ def script_command(spec: JobSpec) -> tuple[str, ...]:
 
 
 def plan_of(
-    spec: JobSpec,
-    node_rank: int,
-    master: tuple[str, int],
-    facts: NodeFacts,
+    context: NodeContext,
     runner: Sequence[str],
     own: Mapping[str, str] | None = None,
     arguments: Sequence[str] = (),
@@ -53,31 +55,28 @@ def plan_of(
     ``runner`` are the words that start the workers, without blanks in any of them (none: there is
     no runner), ``own`` the launcher's variables, ``arguments`` what it adds to the program's.
     """
-    env = environment(spec, node_rank, master, facts, runner, own)
+    spec = context.spec
+    env = environment(context, runner, own)
     if is_script(spec):
         argv, role = script_command(spec), os.path.basename(spec.argv[0])
     elif runner:
         argv, role = (*runner, *_program(spec), *arguments), runner[0]
     else:
         argv, role = (spec.python, "-u", *_program(spec), *arguments), spec.launcher
-    process = ProcessPlan(role, node_rank, 0, argv, env, spec.workdir)
-    host = spec.world.nodes[node_rank].host
-    return NodePlan(host, node_rank, (process,), tuple(files))
+    process = ProcessPlan(role, context.node_rank, 0, argv, env, spec.workdir)
+    return NodePlan(context.node.host, context.node_rank, (process,), tuple(files))
 
 
 def environment(
-    spec: JobSpec,
-    node_rank: int,
-    master: tuple[str, int],
-    facts: NodeFacts,
+    context: NodeContext,
     runner: Sequence[str] = (),
     own: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """What a process of the node sees that is no single worker; arguments as in ``plan_of``."""
-    node = spec.world.nodes[node_rank]
+    spec, node, facts = context.spec, context.node, context.facts
     return {
         **spec.env,
-        **node_environment(spec, node_rank, *master),
+        **node_environment(context),
         **device_environment(node.devices, 0, "node", facts),
         **thread_environment(spec, node.local_world_size, facts),
         **(own or {}),
@@ -97,11 +96,6 @@ def even_slots(spec: JobSpec) -> int:
 def degree(spec: JobSpec, name: str, default: int) -> int:
     """How many ways something is split, as an option says."""
     return int(spec.options.get(name) or default)
-
-
-def endpoint(address: str, port: int) -> str:
-    """An address and a port as one word; torch's own port where none was chosen yet."""
-    return joined(address, port or DEFAULT_PORT)
 
 
 def _program(spec: JobSpec) -> tuple[str, ...]:

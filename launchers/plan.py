@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-NVIDIA, AMD, NONE = "nvidia", "amd", ""
-
 
 class Peer(NamedTuple):
     """A node as the others reach it: its address, and the ports that it holds for this job.
@@ -27,24 +25,6 @@ class PortRequest(NamedTuple):
     name: str
     number: int
     given: bool = False
-
-
-class NodeFacts(NamedTuple):
-    """What a launcher has to know of the node itself; the defaults serve a dry run.
-
-    ``devices`` is how many devices the node shows us, ``mask`` the tokens of a visible-devices
-    variable that was already there (None: no mask), in its order. ``rocr`` is the mask of AMD's
-    lower layer, which stays in force: what it leaves is called 0..k-1, and HIP's mask counts that.
-    ``cores`` is how many CPU cores the node may use (0: not known). ``peers`` are all nodes of the
-    job, in rank order, where the launcher has to know them and they are known.
-    """
-
-    vendor: str = NONE
-    devices: int = 0
-    mask: tuple[str, ...] | None = None
-    rocr: str | None = None
-    cores: int = 0
-    peers: tuple[Peer, ...] = ()
 
 
 class Probe(NamedTuple):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from madrun.launchers import per_node
-from madrun.launchers.plan import NodeFacts, NodePlan
+from madrun.launchers.launcher import Launcher, NodeContext
+from madrun.launchers.plan import NodePlan
+from madrun.options.option_types import line, text
 from madrun.system.errors import InputError
-from madrun.wire.jobspec import JobSpec
 
 _ROOT = "/workspace/Primus"
-DEFAULT_CONFIG = "exp_pretrain.yaml"
+_DEFAULT_CONFIG = "exp_pretrain.yaml"
 _MODELS = "primus_pretrain/"
 # What a model's name may begin with, and the backend that it stands for.
 _BACKENDS = {
@@ -20,15 +21,14 @@ _BACKENDS = {
 }
 
 
-def plan(
-    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
-) -> NodePlan:
+def plan(context: NodeContext) -> NodePlan:
     """The program once per node, with Primus's variables; raises InputError without a config."""
+    spec = context.spec
     config = spec.options.get("config_path", "")
     if not config.strip():
         raise InputError(
             "primus: config_path is needed: the experiment's YAML file, as Primus finds it "
-            f"({DEFAULT_CONFIG} in the program's folder would be taken)"
+            f"({_DEFAULT_CONFIG} in the program's folder would be taken)"
         )
     extra = spec.options.get("cli_extra", "")
     backend = spec.options.get("backend") or backend_of(spec.options.get("model_name", ""))
@@ -39,7 +39,7 @@ def plan(
         **({"PRIMUS_CLI_EXTRA": extra} if extra.strip() else {}),
         **({"BACKEND": backend} if backend else {}),
     }
-    return per_node.plan_of(spec, node_rank, (master_addr, master_port), facts, (), own)
+    return per_node.plan_of(context, (), own)
 
 
 def backend_of(model: str) -> str:
@@ -51,3 +51,17 @@ def backend_of(model: str) -> str:
     name = model.removeprefix(_MODELS).lower() if model.startswith(_MODELS) else ""
     begins = sorted(_BACKENDS, key=len, reverse=True)
     return next((_BACKENDS[each] for each in begins if name.startswith(f"{each}_")), "")
+
+
+LAUNCHER = Launcher(
+    "primus",
+    plan,
+    options={
+        "config_path": text,
+        "cli_extra": text,
+        "backend": text,
+        "root": text,
+        "model_name": line,
+    },
+    beside_program={"config_path": _DEFAULT_CONFIG},
+)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import NamedTuple
 
-from madrun.launchers import native
-from madrun.launchers.names import NATIVE
-from madrun.launchers.plan import WORKER, NodeFacts
-from madrun.launchers.registry import ONE_PER_NODE, planner
+from madrun.launchers.launcher import Launcher, LauncherKind, NodeContext
+from madrun.launchers.per_node import is_shell_script
+from madrun.launchers.plan import WORKER
+from madrun.launchers.registry import find
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
@@ -61,15 +61,15 @@ class ProcessTable(NamedTuple):
 def process_table(spec: JobSpec) -> ProcessTable:
     """The processes of a job. Raises InputError where its launcher cannot carry it out."""
     nodes = range(len(spec.world.nodes))
-    if spec.launcher == NATIVE and not native.is_shell_script(spec):
+    launcher = find(spec.launcher)
+    if launcher.kind is LauncherKind.PER_WORKER and not is_shell_script(spec):
         per_slot = zip(nodes, spec.world.nodes, strict=True)
         return ProcessTable(tuple(rank for rank, node in per_slot for _ in node.devices))
-    _check(spec)
-    plan = planner(spec.launcher)
-    if spec.launcher in (NATIVE, *ONE_PER_NODE):  # all alike: a thousand nodes need not be planned
-        process = plan(spec, 0, "", 0, NodeFacts()).processes[0]
+    _check(spec, launcher)
+    if not launcher.serves:  # all alike: a thousand nodes need not be planned
+        process = launcher.plan(NodeContext(spec)).processes[0]
         return ProcessTable(tuple(nodes), (process.role,) * len(nodes))
-    plans = [plan(spec, node_rank, "", 0, NodeFacts()) for node_rank in nodes]
+    plans = [launcher.plan(NodeContext(spec, node_rank)) for node_rank in nodes]
     found = [(each.node_rank, process) for each in plans for process in each.processes]
     return ProcessTable(
         tuple(node_rank for node_rank, _ in found),
@@ -78,14 +78,14 @@ def process_table(spec: JobSpec) -> ProcessTable:
     )
 
 
-def _check(spec: JobSpec) -> None:
+def _check(spec: JobSpec, launcher: Launcher) -> None:
     """What madrun does to each worker it cannot do to those that somebody else starts."""
     asked = {
         "--bind-cores-to-rank": spec.bind_cores,
         "--device-binding worker": spec.device_binding == "worker",
-        # deepspeed passes it anyway
-        "--local-rank-arg": spec.local_rank_arg and spec.launcher != "deepspeed",
+        "--local-rank-arg": spec.local_rank_arg and not launcher.passes_local_rank,
     }
     for option in (name for name, given in asked.items() if given):
-        who = spec.launcher if spec.launcher != NATIVE else spec.argv[0]
+        per_worker = launcher.kind is LauncherKind.PER_WORKER
+        who = spec.argv[0] if per_worker else launcher.name
         raise InputError(f"{option}: {who} starts the workers itself; madrun cannot do it for them")

@@ -7,7 +7,8 @@ it below the agent, which ends it with the rest.
 
 from __future__ import annotations
 
-from madrun.launchers import per_node, serving
+from madrun.launchers import serving
+from madrun.launchers.environment import endpoint
 from madrun.launchers.plan import (
     FILES,
     GATE,
@@ -59,7 +60,7 @@ def environment(spec: JobSpec, peers: tuple[Peer, ...], port: int) -> dict[str, 
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
         _DRAIN: spec.env.get(_DRAIN, "0"),
-        "RAY_ADDRESS": per_node.endpoint(peers[0].address, port),
+        "RAY_ADDRESS": endpoint(peers[0].address, port),
         "RAY_TMPDIR": FILES,
     }
 
@@ -69,13 +70,13 @@ def head(spec: JobSpec, peers: tuple[Peer, ...], port: int, env: dict[str, str])
     own = peers[0].address
     argv = ["ray", "start", "--head", f"--port={port}", *_common(spec, 0, own)]
     argv += ["--include-dashboard=false", "--disable-usage-stats"]
-    ready = (Probe(f"tcp://{per_node.endpoint(own, port)}"),)
+    ready = (Probe(f"tcp://{endpoint(own, port)}"),)
     return serving.server(spec, "ray-head", 0, argv, env, ready, serving.RAY_ENDS)
 
 
 def gate(spec: JobSpec, peers: tuple[Peer, ...], port: int, env: dict[str, str]) -> ProcessPlan:
     """Node 0 goes on when all nodes and all GPUs are there."""
-    address = per_node.endpoint(peers[0].address, port)
+    address = endpoint(peers[0].address, port)
     counts = (len(spec.world.nodes), spec.world.world_size)
     return ProcessPlan(
         role="ray-wait",
@@ -103,7 +104,7 @@ def worker(
     env: dict[str, str],
 ) -> NodePlan:
     """A node that only lends its GPUs; it comes as soon as the head answers."""
-    address = per_node.endpoint(peers[0].address, port)
+    address = endpoint(peers[0].address, port)
     argv = ["ray", "start", f"--address={address}"]
     argv += _common(spec, node_rank, peers[node_rank].address)
     process = serving.server(spec, "ray-worker", rank, argv, env, stop_order=serving.RAY_ENDS)

@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
+from functools import cache
 
-from madrun.launchers.plan import NodeFacts, NodePlan, PortRequest
+from madrun.launchers.launcher import Launcher
+from madrun.system import plugins
 from madrun.system.errors import InputError
-from madrun.wire.jobspec import JobSpec
 
-Plan = Callable[[JobSpec, int, str, int, NodeFacts], NodePlan]
-
-_MODULES = {
-    "native": "madrun.launchers.native",
-    "torchrun": "madrun.launchers.torchrun",
-    "deepspeed": "madrun.launchers.deepspeed",
-    "megatron": "madrun.launchers.megatron",
-    "torchtitan": "madrun.launchers.torchtitan",
-    "primus": "madrun.launchers.primus",
-    "multi-node-args": "madrun.launchers.multi_node_args",
-    "vllm": "madrun.launchers.vllm",
-    "sglang": "madrun.launchers.sglang",
-    "sglang-disagg": "madrun.launchers.sglang_disagg",
-}
-# Those that run one process on each node, the same everywhere.
-ONE_PER_NODE = (
-    *("torchrun", "deepspeed", "megatron", "torchtitan", "primus"),
-    "multi-node-args",
-)
-# Those whose nodes hold ports for each other, and have to know each other's addresses.
-SERVING = ("vllm", "sglang", "sglang-disagg")
+DEFAULT = "native"
+_FAMILY = plugins.Family("launcher", "madrun.launchers", "LAUNCHER", "madrun.launchers")
 
 
-def planner(name: str) -> Plan:
-    """The plan function of a launcher; raises InputError that lists the known ones."""
-    module = _MODULES.get(name)
-    if module is None:
-        raise InputError(f"unknown launcher {name!r}; known are {', '.join(_MODULES)}")
-    function: Plan = import_module(module).plan
-    return function
+@cache
+def find(name: str) -> Launcher:
+    """The launcher that is called so, in any spelling; raises InputError for an unknown name.
+
+    >>> find("SGLang_Disagg").name, find("megatron-lm").name
+    ('sglang-disagg', 'megatron')
+    """
+    found = _known(plugins.word(name)) or plugins.plug_in(_FAMILY, plugins.word(name))
+    if found is None:
+        raise InputError(f"Unknown launcher type {name[:60]!r}. Use one of: {', '.join(names())}")
+    if not isinstance(found, Launcher):
+        raise InputError(f"launcher {name!r}: {type(found).__name__} is no Launcher")
+    return found
 
 
-def port_requests(spec: JobSpec, node_rank: int) -> tuple[PortRequest, ...]:
-    """The ports that the launcher needs on a node besides the master port."""
-    if spec.launcher not in SERVING:
-        return ()
-    wishes: tuple[PortRequest, ...] = import_module(_MODULES[spec.launcher]).ports(spec, node_rank)
-    return wishes
+def built_in() -> tuple[Launcher, ...]:
+    """Every launcher that comes with madrun."""
+    return tuple(plugins.all_built_in(_FAMILY))
+
+
+def names() -> list[str]:
+    """The names that a user can choose from, those of installed packages last."""
+    return [each.name for each in built_in() if each.listed] + plugins.offered_names(_FAMILY)
+
+
+def _known(name: str) -> Launcher | None:
+    found: Launcher | None = plugins.built_in(_FAMILY, name)
+    if found is not None:
+        return found
+    return next((each for each in built_in() if name in each.aliases), None)

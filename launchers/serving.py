@@ -9,25 +9,26 @@ everything by itself: it runs once per node, and gets the launcher's variables.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from madrun.launchers import native, per_node
-from madrun.launchers.plan import (
-    CLIENT,
-    SERVER,
-    NodeFacts,
-    Peer,
-    PortRequest,
-    Probe,
-    ProcessPlan,
-)
+from madrun.launchers.environment import endpoint
+from madrun.launchers.launcher import NodeContext, Program
+from madrun.launchers.plan import CLIENT, SERVER, Peer, PortRequest, Probe, ProcessPlan
+from madrun.options.option_types import Kind, port, text, words
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import PYTHON, JobSpec
 
 # The order in which they are told to end: whoever uses another ends before it.
 CLIENT_ENDS, ROUTER_ENDS, SERVER_ENDS, RAY_ENDS = 0, 1, 2, 3
 
+OPTIONS: dict[str, Kind] = {"model": text, "port": port, "args": words, **per_node.DEGREES}
 _SCRIPTS = (".sh", ".py")
+
+
+def default_program(options: Mapping[str, str]) -> Program | None:
+    """The model, where an option names it."""
+    return Program((options["model"],), option="model") if "model" in options else None
 
 
 def model_of(spec: JobSpec) -> str:
@@ -72,27 +73,26 @@ def wish(spec: JobSpec, option: str, usual: int) -> PortRequest:
 
 
 def peers(
-    spec: JobSpec, facts: NodeFacts, ports: Callable[[JobSpec, int], Sequence[PortRequest]]
+    context: NodeContext, ports: Callable[[JobSpec, int], Sequence[PortRequest]]
 ) -> tuple[Peer, ...]:
     """All nodes of the job; before anything has started, by name and with the usual ports.
 
     ``ports`` is the launcher's own function: what it wishes for on a node.
     """
-    if facts.peers:
-        return facts.peers
-    return tuple(
+    spec = context.spec
+    return context.peers or tuple(
         Peer(host, tuple(each.number for each in ports(spec, node_rank)))
         for node_rank, host in enumerate(spec.world.hosts)
     )
 
 
-def url(peer: Peer, path: str = "", port: int | None = None) -> str:
+def url(peer: Peer, path: str = "") -> str:
     """The address of a server on a node, by its first port.
 
     >>> url(Peer("fd00::1", (8000,)), "/v1/models")
     'http://[fd00::1]:8000/v1/models'
     """
-    return f"http://{per_node.endpoint(peer.address, port or peer.ports[0])}{path}"
+    return f"http://{endpoint(peer.address, peer.ports[0])}{path}"
 
 
 def server(

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from madrun.launchers import per_node, serving
-from madrun.launchers.plan import NodeFacts, NodePlan, PortRequest, Probe
+from madrun.launchers.environment import endpoint
+from madrun.launchers.launcher import Launcher, LauncherKind, NodeContext
+from madrun.launchers.plan import NodePlan, PortRequest, Probe
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 PORT = 30000
 
 
-def plan(
-    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
-) -> NodePlan:
+def plan(context: NodeContext) -> NodePlan:
     """One process per node. The tensor-parallel size counts the GPUs of all nodes."""
-    nodes = spec.world.nodes
-    rendezvous = per_node.endpoint(master_addr, master_port)
-    beside = per_node.degree(spec, "tensor_parallel_size", nodes[node_rank].local_world_size)
-    master = (master_addr, master_port)
+    spec, node_rank = context.spec, context.node_rank
+    nodes, host = spec.world.nodes, context.node.host
+    rendezvous = endpoint(context.master_addr, context.master_port)
+    beside = per_node.degree(spec, "tensor_parallel_size", context.node.local_world_size)
     own = {
         "SGLANG_TENSOR_PARALLEL_SIZE": str(beside),
         "SGLANG_PIPELINE_PARALLEL_SIZE": str(per_node.degree(spec, "pipeline_parallel_size", 1)),
@@ -26,9 +26,9 @@ def plan(
     model = serving.model_of(spec)
     if not model:
         serving.client_of(spec)  # raises where there is one
-        return per_node.plan_of(spec, node_rank, master, facts, (), own)
-    env = per_node.environment(spec, node_rank, master, facts, (), own)
-    everybody = serving.peers(spec, facts, ports)
+        return per_node.plan_of(context, (), own)
+    env = per_node.environment(context, (), own)
+    everybody = serving.peers(context, ports)
     first = everybody[0]
     argv = [*launch_server(spec, model), *_degrees(spec)]
     if len(nodes) > 1:
@@ -39,9 +39,9 @@ def plan(
     ready = (Probe(serving.url(first, "/health_generate")),) if node_rank == 0 else ()
     rank = serving.rank_of(spec, node_rank, on_first=1)
     server = serving.server(spec, "sglang", rank, argv, env, ready)
-    host, address = nodes[node_rank].host, serving.url(first)
     if node_rank:
         return NodePlan(host, node_rank, (server,))
+    address = serving.url(first)
     processes = serving.with_client(spec, (server,), [address], ())
     return NodePlan(host, 0, processes, announce=address)
 
@@ -70,3 +70,13 @@ def _degrees(spec: JobSpec) -> list[str]:
         )
     pipelines = ["--pp-size", str(pipeline)] if pipeline > 1 else []
     return ["--tp-size", str(tensor), *pipelines]
+
+
+LAUNCHER = Launcher(
+    "sglang",
+    plan,
+    LauncherKind.SERVING,
+    options=serving.OPTIONS,
+    ports=ports,
+    default_program=serving.default_program,
+)

@@ -6,8 +6,10 @@ import json
 from typing import NamedTuple
 
 from madrun.launchers import per_node, serving
-from madrun.launchers.plan import NodeFacts, NodePlan, Peer, PortRequest, Probe, ProcessPlan
+from madrun.launchers.launcher import Launcher, LauncherKind, NodeContext
+from madrun.launchers.plan import NodePlan, Peer, PortRequest, Probe, ProcessPlan
 from madrun.launchers.sglang import PORT, launch_server
+from madrun.options.option_types import choice, number, port
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
@@ -56,27 +58,24 @@ def split(nnodes: int, prefill: int | None = None, decode: int | None = None) ->
     return Split(prefill, decode)
 
 
-def plan(
-    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
-) -> NodePlan:
+def plan(context: NodeContext) -> NodePlan:
     """The router on node 0, one server on each of the others."""
-    nodes, parts = spec.world.nodes, _split_of(spec)
-    everybody = serving.peers(spec, facts, ports)
-    master = (master_addr, master_port)
+    spec, node_rank = context.spec, context.node_rank
+    parts, host = _split_of(spec), context.node.host
+    everybody = serving.peers(context, ports)
     own = {
         "SGLANG_DISAGG_MODE": "enabled",
         "SGLANG_DISAGG_PREFILL_NODES": str(parts.prefill),
         "SGLANG_DISAGG_DECODE_NODES": str(parts.decode),
-        "SGLANG_DISAGG_TOTAL_NODES": str(len(nodes)),
+        "SGLANG_DISAGG_TOTAL_NODES": str(len(everybody)),
         "SGLANG_TP_SIZE": str(_tensor_parallel_size(spec, max(node_rank, 1))),
         "SGLANG_NODE_RANK": str(node_rank),
         "SGLANG_NODE_IPS": ",".join(peer.address for peer in everybody),
     }
-    host = nodes[node_rank].host
     if not serving.model_of(spec):
         serving.client_of(spec)  # raises where there is one
-        return per_node.plan_of(spec, node_rank, master, facts, (), own)
-    env = per_node.environment(spec, node_rank, master, facts, (), own)
+        return per_node.plan_of(context, (), own)
+    env = per_node.environment(context, (), own)
     if node_rank:
         server = _server(spec, node_rank, everybody[node_rank], env)
         return NodePlan(host, node_rank, (server,))
@@ -155,3 +154,20 @@ def _split_of(spec: JobSpec) -> Split:
     given = [spec.options.get(name) for name in ("prefill_nodes", "decode_nodes")]
     prefill, decode = (None if each is None else int(each) for each in given)
     return split(len(spec.world.nodes), prefill, decode)
+
+
+LAUNCHER = Launcher(
+    "sglang-disagg",
+    plan,
+    LauncherKind.SERVING,
+    options={
+        **serving.OPTIONS,
+        "prefill_nodes": number,
+        "decode_nodes": number,
+        "bootstrap_port": port,
+        "transfer_backend": choice("mooncake", "nixl", "ascend", "mori", "mooncake_tcp", "fake"),
+    },
+    aliases=("sglang-pd",),
+    ports=ports,
+    default_program=serving.default_program,
+)

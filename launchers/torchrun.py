@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 from madrun.launchers import per_node
-from madrun.launchers.plan import NodeFacts, NodePlan
+from madrun.launchers.environment import endpoint, shown_port
+from madrun.launchers.launcher import Launcher, NodeContext
+from madrun.launchers.plan import NodePlan
+from madrun.options.option_types import count, number
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 _ELASTIC = ("min_nodes", "max_nodes", "max_restarts")
 
 
-def plan(
-    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
-) -> NodePlan:
+def plan(context: NodeContext) -> NodePlan:
     """torchrun with the program, or the program with torchrun's words."""
-    runner = words(spec, node_rank, master_addr, master_port)
-    return per_node.plan_of(spec, node_rank, (master_addr, master_port), facts, runner)
+    return per_node.plan_of(context, words(context))
 
 
-def words(spec: JobSpec, node_rank: int, master_addr: str, master_port: int) -> tuple[str, ...]:
+def words(context: NodeContext) -> tuple[str, ...]:
     """The words that start this node's workers; raises InputError for options that cannot be."""
+    spec = context.spec
     nodes = len(spec.world.nodes)
-    workers = f"--nproc_per_node={spec.world.nodes[node_rank].local_world_size}"
+    workers = f"--nproc_per_node={context.node.local_world_size}"
     elastic = [name for name in _ELASTIC if name in spec.options]
     low, restarts = _elastic(spec, nodes)
     if nodes == 1:
         return ("torchrun", "--standalone", workers, *([restarts] if elastic else []))
     if not elastic:
         return (
-            *("torchrun", f"--nnodes={nodes}", workers, f"--node_rank={node_rank}"),
-            *(f"--master_addr={master_addr}", f"--master_port={_port(master_port)}"),
+            *("torchrun", f"--nnodes={nodes}", workers, f"--node_rank={context.node_rank}"),
+            f"--master_addr={context.master_addr}",
+            f"--master_port={shown_port(context.master_port)}",
         )
     return (
         *("torchrun", f"--nnodes={low}:{nodes}", workers, "--rdzv_backend=c10d"),
-        f"--rdzv_endpoint={per_node.endpoint(master_addr, master_port)}",
+        f"--rdzv_endpoint={endpoint(context.master_addr, context.master_port)}",
         *(f"--rdzv_id={spec.job_id}", restarts),
         # It would compare host names, and where a machine calls itself 127.0.1.1 nobody listens.
-        f"--rdzv_conf=is_host={'true' if node_rank == 0 else 'false'}",
+        f"--rdzv_conf=is_host={'true' if context.node_rank == 0 else 'false'}",
     )
 
 
@@ -54,5 +56,9 @@ def _elastic(spec: JobSpec, nodes: int) -> tuple[int, str]:
     return low, f"--max_restarts={spec.options.get('max_restarts', '0')}"
 
 
-def _port(master_port: int) -> int:
-    return master_port or per_node.DEFAULT_PORT
+LAUNCHER = Launcher(
+    "torchrun",
+    plan,
+    options={"min_nodes": count, "max_nodes": count, "max_restarts": number},
+    aliases=("torch", "pytorch"),
+)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 from madrun.launchers import per_node, torchrun
-from madrun.launchers.plan import NodeFacts, NodePlan
+from madrun.launchers.launcher import Launcher, NodeContext, Program
+from madrun.launchers.plan import NodePlan
+from madrun.options.option_types import count, text
 from madrun.system.errors import InputError
-from madrun.wire.jobspec import JobSpec
+from madrun.wire.jobspec import MODULE, JobSpec
 
 # Each option, and the flag of torchtitan.train that it stands for.
 _FLAGS = {"module": "--module", "config": "--config"}
@@ -20,10 +23,9 @@ _DEGREES = {
 }
 
 
-def plan(
-    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
-) -> NodePlan:
+def plan(context: NodeContext) -> NodePlan:
     """torchrun with TorchTitan's variables; raises InputError for degrees that do not fit."""
+    spec = context.spec
     workers, nodes = per_node.even_slots(spec), len(spec.world.nodes)
     _check(spec)
     sizes = {
@@ -33,9 +35,12 @@ def plan(
         "TORCHTITAN_CONTEXT_PARALLEL_SIZE": per_node.degree(spec, "context_parallel_size", 1),
     }
     own = {name: str(size) for name, size in sizes.items()}
-    runner = torchrun.words(spec, node_rank, master_addr, master_port)
-    master = (master_addr, master_port)
-    return per_node.plan_of(spec, node_rank, master, facts, runner, own, _flags(spec))
+    return per_node.plan_of(context, torchrun.words(context), own, _flags(spec))
+
+
+def default_program(options: Mapping[str, str]) -> Program | None:
+    """TorchTitan's own trainer, where an option names the module with the model."""
+    return Program(("torchtitan.train",), MODULE) if "module" in options else None
 
 
 def _flags(spec: JobSpec) -> tuple[str, ...]:
@@ -62,3 +67,11 @@ def _check(spec: JobSpec) -> None:
         factors = " x ".join(f"{name} ({value})" for name, value in given.items())
         must = "be" if "dp_shard" in given else "divide"
         raise InputError(f"torchtitan: {factors} must {must} the world size ({world_size})")
+
+
+LAUNCHER = Launcher(
+    "torchtitan",
+    plan,
+    options=dict.fromkeys(_FLAGS, text) | dict.fromkeys(_DEGREES, count),
+    default_program=default_program,
+)

@@ -12,7 +12,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from madrun.launchers import per_node, ray, serving
-from madrun.launchers.plan import NodeFacts, NodePlan, Peer, PortRequest, Probe, ProcessPlan
+from madrun.launchers.environment import shown_port
+from madrun.launchers.launcher import Launcher, LauncherKind, NodeContext
+from madrun.launchers.plan import NodePlan, Peer, PortRequest, Probe, ProcessPlan
+from madrun.options.option_types import choice, count, line, port
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
@@ -64,23 +67,20 @@ def shape_of(spec: JobSpec) -> Shape:
     return Shape(mode, tensor, pipeline, 1)
 
 
-def plan(
-    spec: JobSpec, node_rank: int, master_addr: str, master_port: int, facts: NodeFacts
-) -> NodePlan:
+def plan(context: NodeContext) -> NodePlan:
     """The processes of a node: see the modes above."""
-    nodes, shape = spec.world.nodes, shape_of(spec)
-    everybody = serving.peers(spec, facts, ports)
-    master, own = (master_addr, master_port), _variables(shape, everybody, node_rank)
-    host = nodes[node_rank].host
+    spec, node_rank, host = context.spec, context.node_rank, context.node.host
+    shape, everybody = shape_of(spec), serving.peers(context, ports)
+    own = _variables(shape, everybody, node_rank)
     if not serving.model_of(spec):
         serving.client_of(spec)  # raises where there is one
-        return per_node.plan_of(spec, node_rank, master, facts, (), own)
-    env = per_node.environment(spec, node_rank, master, facts, (), own)
+        return per_node.plan_of(context, (), own)
+    env = per_node.environment(context, (), own)
     if shape.mode == "ray":
-        return _over_ray(spec, node_rank, everybody, shape, env)
+        return _over_ray(context, everybody, shape, env)
     serves = node_rank == 0 or shape.mode == "replicas"
     argv = _serve(spec, shape, everybody[node_rank].ports if serves else ())
-    argv += _place(spec, node_rank, shape, everybody, master)
+    argv += _place(context, shape, everybody)
     rank = serving.rank_of(spec, node_rank, on_first=1)
     server = _server(spec, rank, argv, env, everybody[node_rank] if serves else None)
     if not serves:
@@ -156,19 +156,13 @@ def _serve(spec: JobSpec, shape: Shape, own: tuple[int, ...]) -> list[str]:
     return argv + (["--port", str(own[0])] if own else [])
 
 
-def _place(
-    spec: JobSpec,
-    node_rank: int,
-    shape: Shape,
-    everybody: tuple[Peer, ...],
-    master: tuple[str, int],
-) -> list[str]:
+def _place(context: NodeContext, shape: Shape, everybody: tuple[Peer, ...]) -> list[str]:
     """What a server over several nodes has to know of its place among them."""
-    nodes = len(spec.world.nodes)
+    nodes, node_rank = len(everybody), context.node_rank
     if shape.mode == "mp" and nodes > 1:
-        address, port = master
-        where = ["--nnodes", str(nodes), "--node-rank", str(node_rank), "--master-addr", address]
-        where += ["--master-port", str(port)] if port else []
+        where = ["--nnodes", str(nodes), "--node-rank", str(node_rank)]
+        where += ["--master-addr", context.master_addr]
+        where += ["--master-port", str(shown_port(context.master_port))]
         return where + (["--headless"] if node_rank else [])
     if shape.mode != "dp":
         return []
@@ -181,9 +175,9 @@ def _place(
 
 
 def _over_ray(
-    spec: JobSpec, node_rank: int, everybody: tuple[Peer, ...], shape: Shape, env: dict[str, str]
+    context: NodeContext, everybody: tuple[Peer, ...], shape: Shape, env: dict[str, str]
 ) -> NodePlan:
-    own = everybody[0]
+    spec, node_rank, own = context.spec, context.node_rank, everybody[0]
     port = own.ports[1]
     env = {**env, **ray.environment(spec, everybody, port)}
     if node_rank:
@@ -207,3 +201,19 @@ def _server(
 def _is_ready(peer: Peer) -> Probe:
     """The list of models comes with the first one: /health is answered before."""
     return Probe(serving.url(peer, "/v1/models"))
+
+
+LAUNCHER = Launcher(
+    "vllm",
+    plan,
+    LauncherKind.SERVING,
+    options={
+        **serving.OPTIONS,
+        "mode": choice("auto", "single", "ray", "mp", "dp", "replicas"),
+        "data_parallel_size": count,
+        _RPC: port,
+        _EXECUTOR: line,
+    },
+    ports=ports,
+    default_program=serving.default_program,
+)

@@ -9,8 +9,10 @@ from typing import Any
 
 from madrun.backends.registry import HERE, LOCAL, TOOLS
 from madrun.hosts import world_info
-from madrun.launchers.plan import NodeFacts, NodePlan
-from madrun.launchers.registry import planner
+from madrun.hosts.devices import NodeFacts
+from madrun.launchers.launcher import NodeContext
+from madrun.launchers.plan import NodePlan
+from madrun.launchers.registry import find
 from madrun.output.failure_report import counted
 from madrun.runner.plan import Plan
 from madrun.runner.remote import launch_of
@@ -45,7 +47,7 @@ def as_object(plan: Plan) -> dict[str, Any]:
     address = spec.master_addr or _default_master(plan)
     facts = _facts(plan)
     plans = [
-        planner(spec.launcher)(spec, node_rank, address, spec.master_port, facts)
+        find(spec.launcher).plan(NodeContext(spec, node_rank, address, spec.master_port, facts))
         for node_rank in _node_ranks(plan)
     ]
     return {
@@ -67,7 +69,7 @@ def _facts(plan: Plan) -> NodeFacts:
     """This machine's devices and masks where it is the only one; others are not asked."""
     if plan.backend != LOCAL:
         return NodeFacts(plan.request.gpu_vendor)
-    from madrun.backends.local import own_facts
+    from madrun.hosts.devices import own_facts
 
     return own_facts()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from madrun.launchers.environment import MASKS
+from madrun.hosts.devices import MASKS
 from madrun.system.errors import InputError
 
 if TYPE_CHECKING:

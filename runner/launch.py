@@ -30,10 +30,10 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
     """
     request = plan.request
     if request.node_rank is not None:
-        from madrun.backends.local import run_by_hand
+        from madrun.agent.standalone.standalone_job import StandaloneJob
 
-        prefix = not request.no_prefix
-        return run_by_hand(plan.spec, request.node_rank, guard_fd, prefix, request.fold)
+        shown = not request.no_prefix, request.fold
+        return StandaloneJob(plan.spec, request.node_rank, guard_fd, *shown).run()
     if plan.backend in TOOLS:
         from madrun.runner.remote import check_tool
 

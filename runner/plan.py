@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from madrun.backends import registry as backends
+from madrun.hosts.devices import own_facts
 from madrun.hosts.resources import Resources, Selection, names_hosts, resolve
-from madrun.launchers.names import canonical
+from madrun.launchers import registry as launchers
+from madrun.launchers.launcher import Launcher
 from madrun.launchers.process_table import process_table
-from madrun.launchers.registry import SERVING
 from madrun.options.job_options import asked_log_dir, checked_interface
 from madrun.output.stdin import stdin_of
 from madrun.record.job_folder import LOGS
@@ -105,7 +106,7 @@ class Plan(NamedTuple):
 
 def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Plan:
     """The plan; ``python`` is the runner's own interpreter. Raises InputError."""
-    launcher, backend_name = _launcher_and_backend(request)
+    launcher, backend_name = launcher_and_backend(request)
     selection = Selection(
         hostfile=request.hostfile,
         hosts=request.hosts,
@@ -135,7 +136,7 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
         world=resources.world,
         argv=request.argv,
         mode=request.mode,
-        launcher=launcher,
+        launcher=launcher.name,
         python=request.remote_python or python,
         workdir=os.path.join(cwd, request.workdir) if request.workdir else cwd,
         env=variables,
@@ -164,11 +165,11 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
     return Plan(request, resources, backend, spec, job_dir, choice.reason, notes)
 
 
-def _launcher_and_backend(request: Request) -> tuple[str, str]:
+def launcher_and_backend(request: Request) -> tuple[Launcher, str]:
     """DeepSpeed's ``--launcher pdsh`` means what is called a backend here."""
     if backends.is_known(request.launcher) and request.backend == "auto":
-        return "native", request.launcher
-    return canonical(request.launcher), request.backend
+        return launchers.find(launchers.DEFAULT), request.launcher
+    return launchers.find(request.launcher), request.backend
 
 
 def _check(spec: JobSpec, request: Request) -> None:
@@ -178,7 +179,7 @@ def _check(spec: JobSpec, request: Request) -> None:
         parse_core_list(spec.core_list)
     if not spec.argv[0]:
         raise InputError("PROGRAM is empty")
-    if spec.client and spec.launcher not in SERVING:
+    if spec.client and not launchers.find(spec.launcher).serves:
         raise InputError(f"--client: the launcher {spec.launcher} starts no server to wait for")
     if request.fold and request.as_json:
         raise InputError("--fold and --json exclude each other: events are one rank's")
@@ -201,19 +202,17 @@ def _words(option: str, text: str) -> tuple[str, ...]:
         raise InputError(f"{option} {text!r}: {error}") from None
 
 
-def _options(request: Request, launcher: str, cwd: str) -> dict[str, str]:
-    """The launcher's own options; Primus takes the usual config that lies beside the program."""
+def _options(request: Request, launcher: Launcher, cwd: str) -> dict[str, str]:
+    """The launcher's own options, and the files that it takes where they lie beside the program."""
     options = dict(request.options)
     if request.launcher_opts:  # typed, so they win
         from madrun.launchers.options import typed
 
         options |= typed(launcher, request.launcher_opts)
-    if launcher == "primus" and not options.get("config_path"):
-        from madrun.launchers.primus import DEFAULT_CONFIG
-
-        folder = os.path.join(cwd, request.workdir, os.path.dirname(request.argv[0]))
-        if os.path.isfile(os.path.join(folder, DEFAULT_CONFIG)):
-            options["config_path"] = DEFAULT_CONFIG
+    folder = os.path.join(cwd, request.workdir, os.path.dirname(request.argv[0]))
+    for name, file in launcher.beside_program.items():
+        if not options.get(name) and os.path.isfile(os.path.join(folder, file)):
+            options[name] = file
     return options
 
 
@@ -246,6 +245,4 @@ def exported(request: Request, environ: Mapping[str, str], cwd: str) -> dict[str
 
 
 def _count_devices() -> int:
-    from madrun.backends.local import visible_devices
-
-    return visible_devices()
+    return own_facts().devices

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from madrun.agent import devices
 from madrun.agent.cli import place_in
 from madrun.agent.cores import share
-from madrun.hosts import filters, world_info
+from madrun.hosts import devices, filters, world_info
 from madrun.hosts.core_list import parse_core_list
+from madrun.hosts.devices import CUDA_MASK, NodeFacts
 from madrun.hosts.hostfile import Host, parse_hostfile
 from madrun.hosts.resources import Resources, Selection, resolve
 from madrun.hosts.world import Node, World
 from madrun.launchers import native
-from madrun.launchers.environment import CUDA_MASK
-from madrun.launchers.plan import NodeFacts
+from madrun.launchers.launcher import NodeContext
 from madrun.runner import cli as madrun_cli
 from madrun.runner import dry_run, env_file, exports
 from madrun.runner.plan import Request, make_plan
@@ -185,7 +184,7 @@ def check_local_worker_visible(given: dict[str, Any], resources: Resources, valu
     facts = devices.node_facts(found, environ, 0)
     assert facts.devices == resources.world.world_size
     spec = JobSpec("job", resources.world, ("train.py",))
-    for process in native.plan(spec, 0, "127.0.0.1", 29500, facts).processes:
+    for process in native.plan(NodeContext(spec, facts=facts)).processes:
         assert process.env[CUDA_MASK] == value
 
 
@@ -210,7 +209,7 @@ def check_ranks(given: dict[str, Any], expect: dict[str, Any]) -> None:
             "nodes": int(process.env["NNODES"]),
         }
         for node_rank in range(len(world.nodes))
-        for plan in [native.plan(spec, node_rank, "a", 29500, NodeFacts())]
+        for plan in [native.plan(NodeContext(spec, node_rank))]
         for process in plan.processes
     ]
     assert found == expect["ok"]["workers"]
@@ -218,7 +217,7 @@ def check_ranks(given: dict[str, Any], expect: dict[str, Any]) -> None:
 
 def check_worker_env(given: dict[str, Any], expect: dict[str, Any]) -> None:
     world = World(tuple(Node(host, tuple(slots)) for host, slots in given["active"]))
-    plan = native.plan(JobSpec("job", world, ("x",)), 0, "a", 29500, NodeFacts("nvidia", 8))
+    plan = native.plan(NodeContext(JobSpec("job", world, ("x",)), facts=NodeFacts("nvidia", 8)))
     visible = {process.env["CUDA_VISIBLE_DEVICES"] for process in plan.processes}
     assert visible == {expect["ok"]["visible_for_each"]}
 

@@ -90,7 +90,7 @@ def test_spellings_of_deepspeed_and_torchrun(spelling: list[str], expected: int)
         (["--backend", "carrier-pigeon", "x"], "unknown backend 'carrier-pigeon'"),
         (["--hosts", "a,bob@b", "--backend", "pdsh", "x"], "--backend pdsh: one user for all"),
         (["--backend-args", "-x", "x"], "the backend local runs no tool that could take them"),
-        (["--launcher", "xyz", "x"], "Unknown launcher type 'xyz'. Use one of: torchrun, "),
+        (["--launcher", "xyz", "x"], "Unknown launcher type 'xyz'. Use one of: deepspeed, "),
         (["--output", "5-2", "x"], "--output '5-2'"),
         (["--export", "NOT_SET_ANYWHERE", "x"], "NOT_SET_ANYWHERE"),
         (["--env-file", "/none", "x"], "--env-file /none: No such file or directory"),

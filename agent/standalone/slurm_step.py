@@ -14,13 +14,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from madrun.agent.devices import own_facts
 from madrun.hosts import filters, hostlist, slurm
+from madrun.hosts.devices import NodeFacts, own_facts
 from madrun.hosts.hostfile import Host
 from madrun.hosts.resources import HOSTFILE_VARIABLE, first_devices
 from madrun.hosts.slurm import Place
 from madrun.hosts.world import World
-from madrun.launchers.plan import NodeFacts
 from madrun.output.failure_report import counted
 from madrun.system.errors import InputError
 from madrun.system.exits import FAILED

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from madrun.agent.agent import Agent
 from madrun.launchers.process_table import process_table
-from madrun.launchers.registry import port_requests
+from madrun.launchers.registry import find
 from madrun.output.console import Console
 from madrun.output.failure_report import WorkerEnd, first_failure, report_failure, tells_the_end
 from madrun.output.stdin import StdinForwarder, input_ranks
@@ -187,7 +187,7 @@ class StandaloneJob:
         """Without a runner the other nodes count on them: one that is taken will be told about."""
         if len(self._spec.world.nodes) == 1 or not self._ports:
             return
-        wishes = port_requests(self._spec, self._node_rank)
+        wishes = find(self._spec.launcher).ports(self._spec, self._node_rank)
         for wish, number in zip(wishes, self._ports, strict=True):
             if wish.number != number:
                 self._console.say(

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from madrun.launchers.names import BY_HAND, canonical, plain
-from madrun.launchers.registry import SERVING
+from madrun.hosts.devices import own_facts
+from madrun.launchers import multi_node_args, registry
+from madrun.launchers.launcher import Launcher
 from madrun.runner import exports
 from madrun.runner.config import file as config_file
 from madrun.runner.config import older_forms as older_config
 from madrun.runner.config.keys import Setting, Settings, check
 from madrun.runner.config.origins import origins_of
-from madrun.runner.plan import Request
+from madrun.runner.plan import Request, launcher_and_backend
 from madrun.system.errors import InputError
-from madrun.wire.jobspec import MODULE
 
 LOCAL, SLURM, KUBERNETES = "local", "slurm", "k8s"
 _INSIDE_SLURM = "SLURM_JOB_ID"
@@ -66,7 +66,7 @@ def configured(request: Request, typed: frozenset[str], environ: Mapping[str, st
     }
     request = request._replace(argv=argv, **values)
     if "launcher" not in typed:  # what was typed may also be a backend's name
-        request = request._replace(launcher=canonical(request.launcher))
+        request = request._replace(launcher=registry.find(request.launcher).name)
     _check_counts(settings, request)
     request = _by_hand(settings, request, typed)
     if where == KUBERNETES and not typed & _WHERE:
@@ -76,9 +76,11 @@ def configured(request: Request, typed: frozenset[str], environ: Mapping[str, st
         )
     if where == SLURM and not typed & _WHERE and not environ.get(_INSIDE_SLURM):
         request = request._replace(submit=SLURM)
-    options = _options(settings, plain(request.launcher))
-    if not request.argv:
-        request = _without_program(request, options)
+    launcher = launcher_and_backend(request)[0]
+    options = _options(settings, launcher)
+    if not request.argv and (program := launcher.default_program(options)):
+        options.pop(program.option, None)
+        request = request._replace(argv=program.argv, mode=program.mode)
     return request._replace(
         env=_variables(settings),
         options=options,
@@ -132,16 +134,6 @@ def _program(settings: Settings) -> tuple[str, ...]:
     return (script.value, *json.loads(args.value if args else "[]")) if script else ()
 
 
-def _without_program(request: Request, options: dict[str, str]) -> Request:
-    """What a launcher runs by itself: a server its model, TorchTitan its own module."""
-    launcher = plain(request.launcher)
-    if launcher in SERVING and "model" in options:
-        return request._replace(argv=(options.pop("model"),))
-    if launcher == "torchtitan" and "module" in options:
-        return request._replace(argv=("torchtitan.train",), mode=MODULE)
-    return request
-
-
 def _check_counts(settings: Settings, request: Request) -> None:
     """Counts have to agree with what a scheduler is asked for."""
     nodes, per_node = settings.get("slurm.nodes"), settings.get("slurm.gpus_per_node")
@@ -165,7 +157,7 @@ def _by_hand(settings: Settings, request: Request, typed: frozenset[str]) -> Req
     if place is None:
         return request
     if "launcher" not in typed and not settings.get("distributed.launcher"):
-        request = request._replace(launcher=BY_HAND)
+        request = request._replace(launcher=multi_node_args.LAUNCHER.name)
     if not typed & {"hosts", "hostfile"}:
         request = request._replace(hosts=place.hosts, hostfile=None)
     runner = settings.get("multi_node_args.RUNNER")
@@ -180,9 +172,7 @@ def _by_hand(settings: Settings, request: Request, typed: frozenset[str]) -> Req
 
 
 def _count_devices() -> int:
-    from madrun.backends.local import visible_devices
-
-    return visible_devices()
+    return own_facts().devices
 
 
 def _variables(settings: Settings) -> dict[str, str]:
@@ -197,17 +187,17 @@ def _variables(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _options(settings: Settings, launcher: str) -> dict[str, str]:
+def _options(settings: Settings, launcher: Launcher) -> dict[str, str]:
     """The launcher's own options, and what launchers take from other sections."""
-    section = settings.under(f"distributed.{launcher.replace('-', '_')}")
+    section = settings.under(f"distributed.{launcher.name.replace('-', '_')}")
     options = {name: setting.value for name, setting in section.items()}
-    if launcher == BY_HAND:
+    if launcher is multi_node_args.LAUNCHER:
         options = {
             name: settings.values[path].value
             for name, path in older_config.OPTIONS.items()
             if path in settings.values
         }
     model = settings.get("model.name")
-    if launcher == "primus" and model:
+    if model and "model_name" in launcher.options:
         options["model_name"] = model.value
     return options

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from madrun.launchers.options import OPTIONS
+from madrun.launchers.registry import built_in
 from madrun.options.option_types import (
     Kind,
     choice,
@@ -56,7 +56,7 @@ DISTRIBUTED: Section = {
     "nproc_per_node": count,
     "master_port": port,
     "backend": line,
-    **{name.replace("-", "_"): kinds for name, kinds in OPTIONS.items() if kinds},
+    **{each.name.replace("-", "_"): each.options for each in built_in() if each.options},
 }
 SLURM: Section = {
     "partition": line,

@@ -15,7 +15,7 @@ from typing import IO
 
 from madrun.backends.base import runs_isolated
 from madrun.hosts.resources import Selection, names_hosts
-from madrun.launchers.registry import planner
+from madrun.launchers.registry import find
 from madrun.options.option_types import nearest
 from madrun.runner.config.keys import SLURM
 from madrun.runner.plan import Request, exported, make_plan
@@ -110,7 +110,7 @@ def _check_launcher(
         submit="", dry_run=True, include="", exclude="", nnodes=None, nproc_per_node=None,
         backend="auto", backend_args="",
     )  # fmt: skip
-    planner(request.launcher)
+    find(request.launcher)
     for count in (known,) if known else _USUAL_COUNTS:
         hosts = ",".join(f"node{number}:{count}" for number in range(nodes))
         try:

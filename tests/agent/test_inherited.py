@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from madrun.agent.devices import Inventory, node_facts
 from madrun.agent.inherited import inherited
 from madrun.agent.readiness import worker_environment
+from madrun.hosts.devices import AMD, NVIDIA, Inventory, node_facts
 from madrun.launchers.environment import device_environment
-from madrun.launchers.plan import AMD, NVIDIA
 
 TASK = [
     "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_SIZE", "PRTE_LAUNCHED", "HYDRA_X",

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from madrun.agent.spawn import find_program, spawn
+from madrun.agent.spawn import spawn
 from madrun.system.errors import ProgramNotExecutable, ProgramNotFound
+from madrun.system.programs import find_program
 from support.programs import line, program, wait_gone
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from madrun.launchers.names import NAMES
+from madrun.launchers.registry import built_in
 from madrun.runner import cli, dry_run
 from madrun.runner.plan import Request, make_plan
 from madrun.runner.submit import sbatch, submit
@@ -64,6 +64,7 @@ def test_an_example_means_what_it_meant(path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_each_launcher_has_two_and_each_plan_its_example() -> None:
-    wanted = {f"{name}-{place}" for name in NAMES for place in ("ssh", "slurm")}
+    names = [each.name for each in built_in() if each.listed and each.name != "native"]
+    wanted = {f"{name}-{place}" for name in names for place in ("ssh", "slurm")}
     assert {path.stem for path in CONFIGS} == wanted
     assert {path.stem for path in GOLDEN.iterdir()} == wanted

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from madrun.hosts.devices import AMD, NVIDIA, NodeFacts
 from madrun.hosts.world import Node, World
 from madrun.launchers.environment import (
     device_environment,
@@ -14,7 +15,7 @@ from madrun.launchers.environment import (
     rank_environment,
     thread_environment,
 )
-from madrun.launchers.plan import AMD, NVIDIA, NodeFacts
+from madrun.launchers.launcher import NodeContext
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
@@ -55,7 +56,7 @@ def test_every_worker_has_a_cross_place_of_its_own() -> None:
 
 def test_node_environment() -> None:
     spec = dataclasses.replace(SPEC, restart_count=2)
-    assert node_environment(spec, 2, "10.0.0.1", 29500) == {
+    assert node_environment(NodeContext(spec, 2, "10.0.0.1", 29500)) == {
         "NODE_RANK": "2",
         "GROUP_RANK": "2",
         "NNODES": "3",
@@ -69,7 +70,7 @@ def test_node_environment() -> None:
 
 
 def test_what_is_not_chosen_yet_is_not_there() -> None:
-    env = node_environment(SPEC, 0, "", 0)
+    env = node_environment(NodeContext(SPEC))
     assert "MASTER_ADDR" not in env
     assert "MASTER_PORT" not in env
     assert env["NODE_RANK"] == "0"

@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
+from madrun.hosts.devices import NVIDIA, NodeFacts
 from madrun.hosts.world import Node, World
-from madrun.launchers.plan import NVIDIA, NodeFacts, Peer
-from madrun.launchers.registry import ONE_PER_NODE, SERVING, planner, port_requests
+from madrun.launchers.launcher import NodeContext
+from madrun.launchers.plan import Peer
+from madrun.launchers.registry import built_in, find
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITES = os.environ.get("MADRUN_GOLDEN") == "write"
 SIZES = (1, 2, 3, 5, 7)
-LAUNCHERS = ("native", *ONE_PER_NODE, *SERVING, "vllm-mp", "vllm-dp", "vllm-replicas")
+LAUNCHERS = (*(each.name for each in built_in()), "vllm-mp", "vllm-dp", "vllm-replicas")
 OPTIONS = {
     "primus": {"config_path": "exp.yaml"},
     "vllm-mp": {"mode": "mp"},
@@ -33,7 +35,7 @@ OPTIONS = {
 def spec_of(launcher: str, nodes: int) -> JobSpec:
     world = World(tuple(Node(f"h{rank}", (0, 1)) for rank in range(nodes)))
     name = "vllm" if launcher.startswith("vllm") else launcher
-    argv = ("org/Model", "--dtype", "half") if name in SERVING else ("train.py", "two words")
+    argv = ("org/Model", "--dtype", "half") if find(name).serves else ("train.py", "two words")
     return JobSpec(
         job_id="j1",
         world=world,
@@ -49,12 +51,16 @@ def spec_of(launcher: str, nodes: int) -> JobSpec:
 def planned(spec: JobSpec) -> list[Any]:
     """All node plans as JSON has them; each node got the ports that it wished for."""
     nodes = range(len(spec.world.nodes))
-    plan = planner(spec.launcher)
+    launcher = find(spec.launcher)
     try:
-        held = [tuple(wish.number for wish in port_requests(spec, rank)) for rank in nodes]
+        held = [tuple(wish.number for wish in launcher.ports(spec, rank)) for rank in nodes]
         peers = tuple(Peer(f"10.0.0.{rank}", held[rank]) for rank in nodes)
-        facts = NodeFacts(NVIDIA, 8, cores=64, peers=peers if spec.launcher in SERVING else ())
-        plans = [plan(spec, rank, "10.0.0.0", 29511, facts) for rank in nodes]
+        facts = NodeFacts(NVIDIA, 8, cores=64)
+        known = peers if launcher.serves else ()
+        plans = [
+            launcher.plan(NodeContext(spec, rank, "10.0.0.0", 29511, facts, known))
+            for rank in nodes
+        ]
     except InputError as error:
         return [f"refused: {error}"]
     return [shown(each) for each in plans]

@@ -6,9 +6,12 @@ import dataclasses
 
 import pytest
 
+from madrun.hosts.devices import NodeFacts
 from madrun.hosts.world import Node, World
-from madrun.launchers.native import command, plan
-from madrun.launchers.plan import NodeFacts
+from madrun.launchers import native
+from madrun.launchers.launcher import NodeContext
+from madrun.launchers.native import command
+from madrun.launchers.plan import NodePlan
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec
 
@@ -21,6 +24,10 @@ SPEC = JobSpec(
     env={"NCCL_DEBUG": "INFO"},
 )
 FACTS = NodeFacts("nvidia", 4, cores=9)
+
+
+def plan(spec: JobSpec, node_rank: int, address: str, port: int, facts: NodeFacts) -> NodePlan:
+    return native.LAUNCHER.plan(NodeContext(spec, node_rank, address, port, facts))
 
 
 def test_one_process_per_slot() -> None:

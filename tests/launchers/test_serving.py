@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 
 from madrun.hosts.world import Node, World
+from madrun.launchers.launcher import NodeContext
 from madrun.launchers.plan import (
     CLIENT,
     FILES,
     GATE,
     SERVER,
-    NodeFacts,
     NodePlan,
     Peer,
+    PortRequest,
     ProcessPlan,
 )
-from madrun.launchers.registry import planner, port_requests
+from madrun.launchers.registry import find
 from madrun.launchers.sglang_disagg import split
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, JobSpec
@@ -37,8 +38,13 @@ def spec_of(
     return JobSpec("j", world, argv, launcher=launcher, options=options or {}, **others)
 
 
-def planned(spec: JobSpec, node_rank: int = 0, facts: NodeFacts | None = None) -> NodePlan:
-    return planner(spec.launcher)(spec, node_rank, "h0", 29511, facts or NodeFacts())
+def planned(spec: JobSpec, node_rank: int = 0, peers: tuple[Peer, ...] = ()) -> NodePlan:
+    context = NodeContext(spec, node_rank, "h0", 29511, peers=peers)
+    return find(spec.launcher).plan(context)
+
+
+def port_requests(spec: JobSpec, node_rank: int) -> tuple[PortRequest, ...]:
+    return find(spec.launcher).ports(spec, node_rank)
 
 
 def only(plan: NodePlan) -> ProcessPlan:
@@ -107,12 +113,11 @@ def test_a_script_with_a_model_is_the_client() -> None:
 
 def test_ports_are_what_the_nodes_hold() -> None:
     peers = (Peer("10.0.0.1", (7001, 7002)), Peer("fd00::2", (7003, 7004)), Peer("c", (7005,)))
-    facts = NodeFacts(peers=peers)
-    router = only(planned(spec_of("sglang-disagg", 3), 0, facts))
+    router = only(planned(spec_of("sglang-disagg", 3), 0, peers))
     assert "--prefill http://[fd00::2]:7003 7004 --decode http://c:7005 " in words(router)
     assert "--port 7001 --prometheus-port 7002" in words(router)
     assert router.env["SGLANG_NODE_IPS"] == "10.0.0.1,fd00::2,c"
-    head, gate, server = planned(spec_of("vllm", 3), 0, facts).processes
+    head, gate, server = planned(spec_of("vllm", 3), 0, peers).processes
     assert "--port=7002" in head.argv
     assert gate.argv[-3:] == ("10.0.0.1:7002", "3", "24")
     assert (server.ready[0].url, server.env["RAY_ADDRESS"]) == (

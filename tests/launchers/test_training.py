@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from madrun.hosts.devices import NVIDIA, NodeFacts
 from madrun.hosts.world import Node, World
 from madrun.launchers.deepspeed import plan as deepspeed
-from madrun.launchers.names import canonical
-from madrun.launchers.plan import FILES, NVIDIA, NodeFacts, NodePlan
+from madrun.launchers.launcher import LauncherKind, NodeContext
+from madrun.launchers.plan import FILES, NodePlan
 from madrun.launchers.primus import backend_of
 from madrun.launchers.process_table import process_table
-from madrun.launchers.registry import ONE_PER_NODE, planner
+from madrun.launchers.registry import built_in, find
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, JobSpec
 
@@ -39,7 +40,7 @@ def spec_of(launcher: str, nodes: int, workers: int = 4, **fields: Any) -> JobSp
 
 def planned(spec: JobSpec, node_rank: int = 0, facts: NodeFacts | None = None) -> NodePlan:
     facts = facts or NodeFacts(NVIDIA, 8, cores=64)
-    return planner(spec.launcher)(spec, node_rank, "10.0.0.1", 29501, facts)
+    return find(spec.launcher).plan(NodeContext(spec, node_rank, "10.0.0.1", 29501, facts))
 
 
 def words_of(spec: JobSpec, node_rank: int = 0) -> str:
@@ -59,6 +60,13 @@ def test_a_script_gets_the_words_with_which_a_program_is_started(launcher: str, 
         assert direct.argv == (*process.env[RUNNER].split(), "train.py", *process.argv[1:])
         assert process.env == direct.env
         assert process.role == os.path.basename(script.argv[0])
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "deepspeed", "megatron", "torchtitan"])
+def test_a_port_that_is_not_chosen_yet_is_no_number(launcher: str) -> None:
+    context = NodeContext(spec_of(launcher, 2), 0, "h0")
+    (process,) = find(launcher).plan(context).processes
+    assert "--master_port=FREE_PORT" in process.argv
 
 
 def test_a_script_is_found_in_the_working_directory() -> None:
@@ -95,7 +103,7 @@ def test_torchrun_is_started_on_the_hosts_there_are(options: dict[str, str]) -> 
 def deepspeed_of(world: World, facts: NodeFacts, node_rank: int = 1) -> tuple[str, str]:
     """deepspeed's words behind the master's, and its hostfile."""
     spec = spec_of("deepspeed", 2, world=world)
-    made = deepspeed(spec, node_rank, "10.0.0.1", 29501, facts)
+    made = deepspeed(NodeContext(spec, node_rank, "10.0.0.1", 29501, facts))
     words = made.processes[0].env[RUNNER]
     assert words.startswith(f"deepspeed --hostfile={FILES}/hostfile --no_ssh --node_rank=1 ")
     return words.partition("--master_port=29501")[2].strip(), made.files[0].text
@@ -222,7 +230,9 @@ def test_primus_backends(model: str, backend: str) -> None:
     assert backend_of(model) == backend
 
 
-@pytest.mark.parametrize("launcher", ONE_PER_NODE)
+@pytest.mark.parametrize(
+    "launcher", [each.name for each in built_in() if each.kind is LauncherKind.PER_NODE]
+)
 def test_an_interface_only_where_one_is_named(launcher: str) -> None:
     names = {"NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"}
     assert not names & planned(spec_of(launcher, 2)).processes[0].env.keys()
@@ -249,13 +259,13 @@ def test_members_of_each_shape() -> None:
     ],
 )
 def test_names(name: str, launcher: str) -> None:
-    assert canonical(name) == launcher
+    assert find(name).name == launcher
 
 
 def test_an_unknown_name() -> None:
     with pytest.raises(InputError) as caught:
-        canonical("xyz")
+        find("xyz")
     assert str(caught.value) == (
-        "Unknown launcher type 'xyz'. Use one of: torchrun, deepspeed, megatron, torchtitan, "
-        "primus, vllm, sglang, sglang-disagg"
+        "Unknown launcher type 'xyz'. Use one of: deepspeed, megatron, native, primus, "
+        "sglang, sglang-disagg, torchrun, torchtitan, vllm"
     )

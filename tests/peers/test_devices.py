@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from madrun.agent.devices import Inventory, node_facts
+from madrun.hosts.devices import AMD, Inventory, node_facts
 from madrun.launchers.environment import device_environment
-from madrun.launchers.plan import AMD
 from support.here import refused, shown
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from madrun.agent.standalone.rendezvous import NodeCapacity
 from madrun.agent.standalone.slurm_step import node_capacity, place_of, warnings, world_of
+from madrun.hosts.devices import NVIDIA, NodeFacts
 from madrun.hosts.slurm import Place
 from madrun.hosts.world import Node
-from madrun.launchers.plan import NVIDIA, NodeFacts
 from madrun.system.errors import InputError
 
 HOSTS = ("a", "b")

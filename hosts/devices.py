@@ -6,12 +6,34 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from madrun.agent.spawn import find_program
-from madrun.launchers.environment import CUDA_MASK, HIP_MASK, ROCR_MASK
-from madrun.launchers.plan import AMD, NONE, NVIDIA, NodeFacts
 from madrun.system.errors import ProgramError
+from madrun.system.programs import find_program
 
+NVIDIA, AMD, NONE = "nvidia", "amd", ""
+CUDA_MASK, HIP_MASK, ROCR_MASK = (
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+)
+# Every variable that hides devices: all but the one we set are removed for the workers.
+MASKS = (CUDA_MASK, HIP_MASK, ROCR_MASK, "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 _NVIDIA_SMI_LIMIT = 20.0  # seconds: a driver that has lost a GPU can hang
+
+
+class NodeFacts(NamedTuple):
+    """What a launcher has to know of the node itself; the defaults serve a dry run.
+
+    ``devices`` is how many devices the node shows us, ``mask`` the tokens of a visible-devices
+    variable that was already there (None: no mask), in its order. ``rocr`` is the mask of AMD's
+    lower layer, which stays in force: what it leaves is called 0..k-1, and HIP's mask counts that.
+    ``cores`` is how many CPU cores the node may use (0: not known).
+    """
+
+    vendor: str = NONE
+    devices: int = 0
+    mask: tuple[str, ...] | None = None
+    rocr: str | None = None
+    cores: int = 0
 
 
 class Inventory(NamedTuple):

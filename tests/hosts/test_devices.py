@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from madrun.agent.devices import Inventory, inventory, node_facts, tokens
-from madrun.launchers.plan import AMD, NONE, NVIDIA, NodeFacts
+from madrun.hosts.devices import (
+    AMD,
+    NONE,
+    NVIDIA,
+    Inventory,
+    NodeFacts,
+    inventory,
+    node_facts,
+    tokens,
+)
 
 BUSES = ("0000:07:00.0", "0000:0b:00.0", "0000:48:00.0")
 
