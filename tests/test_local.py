@@ -131,13 +131,12 @@ def test_dry_run_as_json_contacts_nobody(tmp_path: Path) -> None:
 
 def test_a_dry_run_has_no_secret_unless_it_is_asked_for() -> None:
     words = ["--hosts", "a:1", "--dry-run", "train.py"]
-    env = {"HF_TOKEN": "hf_s3cret", "https_proxy": "http://me:s3cret@proxy"}
     for more in ([], ["--json"]):
-        done = madrun(*more, *words, **env)
+        done = madrun(*more, *words, HF_TOKEN="hf_s3cret", https_proxy="http://s3cret@proxy")
         assert (done.returncode, "s3cret" in done.stdout, "HF_TOKEN" in done.stdout) == (
             0, False, True,
         ), done.stdout  # fmt: skip
-    told = json.loads(madrun("--json", "--show-values", *words, **env).stdout)
+    told = json.loads(madrun("--json", "--show-values", *words, HF_TOKEN="hf_s3cret").stdout)
     assert told["nodes"][0]["processes"][0]["env"]["HF_TOKEN"] == "hf_s3cret"
 
 
