@@ -39,6 +39,7 @@ from madrun.wire.messages import (
     Concluded,
     End,
     Exited,
+    ExitKind,
     Finished,
     Go,
     Input,
@@ -214,8 +215,8 @@ class Agent:
         self._state = AgentState.READY
         facts = self._ready.facts
         port = self._master.port if self._master else 0
-        note, ports = self._ready.note, self._ports.numbers if self._ports else ()
-        self._send(CheckIn("", 0, facts.vendor, facts.devices, port, note, ports))
+        trouble, ports = self._ready.log_trouble, self._ports.numbers if self._ports else ()
+        self._send(CheckIn("", 0, facts.vendor, facts.devices, port, trouble, ports))
 
     def _hold_ports(self, spec: JobSpec) -> None:
         wishes = find(spec.launcher).ports(spec, self._node_rank)
@@ -294,12 +295,12 @@ class Agent:
         """See madrun.agent.startup_sequence.Listener."""
         self._send(Serving(url))
 
-    def is_late(self, process: ProcessPlan, reason: str) -> None:
+    def is_late(self, process: ProcessPlan, kind: ExitKind, reason: str) -> None:
         """See madrun.agent.startup_sequence.Listener."""
         at, worker = time.monotonic(), self._worker_set.of_rank(process.rank)
         nothing = Exited(process.rank, 0, FAILED, at, ended=False)
         exited = worker.last_words(FAILED, at) if worker else nothing
-        self._send(exited._replace(note=reason))
+        self._send(exited._replace(kind=kind, words=reason))
         self.end(self._grace)
 
     def _with_gloo(self, go: Go) -> Ready:
@@ -313,8 +314,9 @@ class Agent:
 
     def _could_not_start(self, rank: int, error: Exception) -> None:
         status = error.exit_status if isinstance(error, MadrunError) else 126
-        at = time.monotonic()
-        self._send(Exited(rank, 0, status, at, ended=False, note=f"not started: {error}"))
+        exited = Exited(rank, 0, status, time.monotonic(), ended=False)
+        words = f"not started: {error}"
+        self._send(exited._replace(kind=ExitKind.NOT_STARTED, words=words))
         self.end(self._grace)
 
     def _ended(self, left: tuple[str, ...]) -> None:

@@ -22,14 +22,14 @@ from madrun.wire.jobspec import PYTHON, JobSpec
 class Ready(NamedTuple):
     """What the node brings: facts for the launcher, the workers' base environment, their cores.
 
-    ``log_dir`` is where log files go; where it is empty, ``note`` may say why.
+    ``log_dir`` is where log files go; where it is empty, ``log_trouble`` says why.
     """
 
     facts: NodeFacts
     base_env: dict[str, str]
     cores: tuple[tuple[int, ...], ...]
     log_dir: str = ""
-    note: str = ""
+    log_trouble: str = ""
 
 
 def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Ready:
@@ -45,9 +45,9 @@ def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Rea
     _check_devices(spec, node_rank, facts)
     base = inherited(environ)
     _check_programs(spec, node_rank, facts, base)
-    log_dir, note = _log_dir(spec)
+    log_dir, trouble = _log_dir(spec)
     if not spec.bind_cores:
-        return Ready(facts, base, (), log_dir, note)
+        return Ready(facts, base, (), log_dir, trouble)
     from madrun.agent.binding import worker_cores
 
     try:
@@ -55,7 +55,7 @@ def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Rea
     except InputError as error:
         raise ClusterError(f"cores: {error}") from None
     usable = len({core for share in cores for core in share})
-    return Ready(facts._replace(cores=usable), base, cores, log_dir, note)
+    return Ready(facts._replace(cores=usable), base, cores, log_dir, trouble)
 
 
 def worker_environment(

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from madrun.launchers.plan import CLIENT, GATE, SERVER, NodePlan, Probe, ProcessPlan
 from madrun.system.loop import Loop, Timer
-from madrun.wire.messages import Exited
+from madrun.wire.messages import Exited, ExitKind
 
 _OVERTIME = 1.0  # seconds
 BY_ITSELF = "ended by itself with status 0, and a server has to run until it is told to end"
@@ -57,7 +57,7 @@ class Listener(Protocol):
     def is_ready(self, url: str) -> None:
         """All that serves on this node is ready."""
 
-    def is_late(self, process: ProcessPlan, reason: str) -> None:
+    def is_late(self, process: ProcessPlan, kind: ExitKind, reason: str) -> None:
         """The deadline has passed, and this process is not ready or could not even start."""
 
 
@@ -182,14 +182,14 @@ class StartupSequence:
             self._overtime = True
             self._deadline = self._loop.call_later(_OVERTIME, self._too_late)
             return
-        word = "not started" if late in self._waiting else "not ready"
-        reason = f"{word} within {self._limit:g} s"
+        kind = ExitKind.NOT_STARTED if late in self._waiting else ExitKind.NOT_READY
+        reason = f"{kind.value} within {self._limit:g} s"
         self.close()
-        self._listener.is_late(late, f"{reason}: {asking.trouble}" if asking else reason)
+        self._listener.is_late(late, kind, f"{reason}: {asking.trouble}" if asking else reason)
 
 
 def as_failure(exited: Exited, process: ProcessPlan) -> Exited:
     """A server's end by itself is a failure, whatever status it gave; others are what they are."""
     if process.kind == SERVER and exited.status == 0 and not exited.ended:
-        return exited._replace(status=1, note="; ".join(filter(None, [BY_ITSELF, exited.note])))
+        return exited._replace(status=1, kind=ExitKind.SERVER_ENDED, words=BY_ITSELF)
     return exited

@@ -85,7 +85,7 @@ class Worker:
             device=self.plan.device,
             tail=tail,
             log=err.log_path if err.tail.strip() else out.log_path,
-            note="; ".join(problems),
+            log_trouble="; ".join(problems),
         )
 
 

@@ -9,6 +9,7 @@ from madrun.hosts import filters, hostlist
 from madrun.hosts.hostfile import MAX_SLOTS, Host, parse_hosts, read_hostfile
 from madrun.hosts.world import Node, World
 from madrun.system.errors import InputError
+from madrun.system.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -126,7 +127,7 @@ def _first_hosts(nodes: Sequence[Node], want: int | None, source: str) -> tuple[
     if want is not None and want > len(nodes):
         names = hostlist.fold(node.host for node in nodes)
         shown = names if len(names) <= 300 else names[:297] + "..."
-        have = "1 host" if len(nodes) == 1 else f"{len(nodes)} hosts"
+        have = counted(len(nodes), "host")
         raise InputError(f"--nnodes {want}: only {have} to choose from ({source}): {shown}")
     return tuple(nodes[:want])
 
@@ -135,6 +136,6 @@ def first_devices(nodes: Sequence[Node], want: int | None, source: str) -> tuple
     """The first so many devices of each node; raises InputError where one has fewer."""
     for node in nodes:
         if want is not None and want > node.local_world_size:
-            have = f"{node.local_world_size} slot" + "s"[: node.local_world_size - 1]
+            have = counted(node.local_world_size, "slot")
             raise InputError(f"--nproc-per-node {want}: host {node.host} has {have} ({source})")
     return tuple(Node(node.host, node.devices[:want]) for node in nodes)

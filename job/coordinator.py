@@ -5,7 +5,6 @@ The runner has one, and so has node 0 of a job without a runner.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -115,7 +114,7 @@ class Coordinator:
         self._loop.call_later(NAME_AFTER, self._name_the_missing)
         self._loop.run()
         outcome = outcome_of(self._machine)
-        self.event_log.end(outcome.status, outcome.kind, outcome.report)
+        self.event_log.end(outcome)
         for loss in self._console.close(_CONSOLE_LIMIT, last_words=outcome.report):
             self.event_log.not_shown(*loss)
         return outcome
@@ -165,14 +164,15 @@ class Coordinator:
         self._do(self._machine.gone(node_rank, reason, time.monotonic() - seconds))
 
     def stop(self, number: int) -> None:
-        """A signal that ends the job; also what becomes of a runner that lost its guard."""
+        """A signal that ends the job."""
         self.event_log.signal(number, time.monotonic())
         self._do(self._machine.stop(number, time.monotonic()))
 
     def guard_gone(self) -> None:
         """Our guard was killed: that is how a SIGKILL of what the user started looks from here."""
-        self.event_log.note("guard_gone", time.monotonic())
-        self.stop(signal.SIGTERM)
+        now = time.monotonic()
+        self.event_log.note("guard_gone", now)
+        self._do(self._machine.guard_gone(now))
 
     def receive(self, node_rank: int, message: Message) -> None:
         """A message of an agent; it speaks for its own ranks only."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from madrun.job.outcome import Outcome
 from madrun.job.state_machine import StateMachine
 from madrun.job.states import JobState, Problem
 from madrun.record.event import Event, Listener
@@ -20,6 +21,7 @@ from madrun.wire.messages import (
     Concluded,
     Dropped,
     Exited,
+    ExitKind,
     Finished,
     Hello,
     Interrupted,
@@ -57,10 +59,18 @@ class EventLog:
             workers=self._machine.process_table.size,
         )
 
-    def end(self, status: int, kind: str, report: str) -> None:
+    def end(self, outcome: Outcome) -> None:
         """The job is over, for this reason."""
-        fields = {"job_id": self._machine.spec.job_id, "exit_status": status, "kind": kind}
-        self.note("end", time.monotonic(), **fields, report=report)
+        self.note(
+            "end",
+            time.monotonic(),
+            job_id=self._machine.spec.job_id,
+            exit_status=outcome.status,
+            kind=outcome.kind.value,
+            cause=outcome.cause,
+            rank=outcome.rank,
+            report=outcome.report,
+        )
 
     def not_shown(self, stream: str, lines: int, reason: str) -> None:
         """What stdout or stderr of the runner did not take, told at the end."""
@@ -150,15 +160,24 @@ def _exit_fields(exited: Exited, at: float, now: float) -> dict[str, Any]:
         "ended": exited.ended,
         "device": exited.device,
         "log": exited.log,
-        "note": exited.note,
+        "kind": _exit_kind(exited),
+        "log_trouble": exited.log_trouble,
         "cause": exited.cause,
     }
+    if exited.words:
+        fields["words"] = exited.words
     if exited.status < 0:
         fields["signal"] = _signal_name(-exited.status)
     if exited.status and not exited.ended:
         tail = exited.tail.decode(errors="replace").rstrip().split("\n")[-_TAIL_LINES:]
         fields["tail"] = "\n".join(tail)
     return fields
+
+
+def _exit_kind(exited: Exited) -> str:
+    if exited.kind is not ExitKind.BY_STATUS:
+        return exited.kind.name.lower()
+    return "signalled" if exited.status < 0 else "exited"
 
 
 def _signal_name(number: int) -> str:

@@ -79,6 +79,7 @@ class StateMachine:
         self.left: dict[int, tuple[str, ...]] = {}
         self.tool_end: ToolEnd | None = None
         self.stopped_by = 0
+        self.own_guard_gone = False  # it was no signal that somebody sent us
         self.stopped_at = float("inf")
         self.concluded_at = float("inf")  # when the client of a server has succeeded
         self.started_at = 0.0
@@ -188,6 +189,11 @@ class StateMachine:
         if is_second_wish(number, now - self.stopped_at):
             return self._end_all("a second SIGINT", grace=0.0)
         return []
+
+    def guard_gone(self, now: float) -> list[Action]:
+        """Our own guard was killed: the job ends as by a signal."""
+        self.own_guard_gone = not self.stopped_by
+        return self.stop(signal.SIGTERM, now)
 
     def time_is_up(self, limit: float, now: float) -> list[Action]:
         """The launch took too long: whoever has not checked in is named."""

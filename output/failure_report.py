@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from madrun.hosts.hostlist import fold_numbers
 from madrun.system.exits import exit_words
 from madrun.wire.messages import Exited
 
@@ -28,6 +29,11 @@ class WorkerEnd(NamedTuple):
         """What it is called in messages."""
         return f"{self.role or f'rank {self.exited.rank}'} on {self.host}"
 
+    @property
+    def words(self) -> str:
+        """How it ended."""
+        return self.exited.words or exit_words(self.exited.status)
+
 
 def first_failure(ends: Sequence[WorkerEnd]) -> WorkerEnd | None:
     """The failure that came before all others; one that we caused only where there is no other."""
@@ -35,17 +41,19 @@ def first_failure(ends: Sequence[WorkerEnd]) -> WorkerEnd | None:
     return min(failed, key=lambda end: (end.exited.ended, end.at), default=None)
 
 
-def report_failure(ends: Sequence[WorkerEnd], started_at: float) -> str:
-    """The report on the first failure; ``started_at`` is when the workers started."""
+def report_failure(ends: Sequence[WorkerEnd], started_at: float) -> list[str]:
+    """The report on the first failure, the cause in its first line; empty where there is none.
+
+    ``started_at`` is when the workers started.
+    """
     first = first_failure(ends)
     if first is None:
-        return ""
+        return []
     exited = first.exited
     device = f", device {exited.device}" if exited.device else ""
-    words = exited.note if tells_the_end(exited.note) else exit_words(exited.status)
     when = time.strftime("%H:%M:%S", time.localtime(time.time() - time.monotonic() + first.at))
     lines = [
-        f"madrun: {first.name} failed first: {words}",
+        f"{first.name} failed first: {first.words}",
         *([f"    cause: {exited.cause}"] if exited.cause else []),
         f"    pid {exited.pid}{device}, at {when}, {first.at - started_at:.1f} s after the start",
     ]
@@ -56,24 +64,9 @@ def report_failure(ends: Sequence[WorkerEnd], started_at: float) -> str:
         lines += [f"      {line.rstrip(chr(13)).rpartition(chr(13))[2]}" for line in tail]
     if exited.log:
         lines.append(f"    all of its output: {first.host}:{exited.log}")
-    if exited.note and not tells_the_end(exited.note):
-        lines.append(f"    {exited.note}")
-    others = _others(ends, first)
-    return "\n".join([*lines, *others])
-
-
-def tells_the_end(note: str) -> bool:
-    """Whether a note of an agent stands for the exit status, which was none or says too little."""
-    return note.startswith(("not started", "not ready", "ended by itself"))
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things.
-
-    >>> counted(1, "host"), counted(2, "worker")
-    ('1 host', '2 workers')
-    """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    if exited.log_trouble:
+        lines.append(f"    {exited.log_trouble}")
+    return [*lines, *_others(ends, first)]
 
 
 def _others(ends: Sequence[WorkerEnd], first: WorkerEnd) -> list[str]:
@@ -81,8 +74,7 @@ def _others(ends: Sequence[WorkerEnd], first: WorkerEnd) -> list[str]:
     lines = []
     if own:
         names = ", ".join(
-            f"{end.name} ({exit_words(end.exited.status)})"
-            for end in sorted(own, key=lambda end: end.at)[:8]
+            f"{end.name} ({end.words})" for end in sorted(own, key=lambda end: end.at)[:8]
         )
         more = f" and {len(own) - 8} more" if len(own) > 8 else ""
         lines.append(f"madrun: failed after it: {names}{more}")
@@ -111,12 +103,5 @@ def ranks_in_words(ranks: Sequence[int], noun: str = "rank") -> str:
     >>> ranks_in_words([5, 0, 1, 2]), ranks_in_words([0, 1], "process")
     ('ranks 0-2,5', 'processes 0-1')
     """
-    groups: list[list[int]] = []
-    for rank in sorted(ranks):
-        if groups and rank == groups[-1][-1] + 1:
-            groups[-1].append(rank)
-        else:
-            groups.append([rank])
-    parts = [str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups]
     plural = f"{noun}{'es' if noun.endswith('s') else 's'}"
-    return f"{plural if len(ranks) > 1 else noun} {','.join(parts)}"
+    return f"{plural if len(ranks) > 1 else noun} {fold_numbers(ranks)}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from madrun.output.failure_report import counted
 from madrun.record.event import Event
+from madrun.system.words import counted
 
 _SHOWN_HOSTS = 4
 
@@ -20,27 +20,29 @@ class LogTroubles:
     def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show
         self._nodes: dict[str, dict[int, str]] = {}  # hosts by node rank, by what is the matter
-        self._notes: list[str] = []
+        self._files: dict[int, str] = {}  # of a rank that has ended
 
     def take(self, event: Event) -> None:
         """Note who has which trouble; say it when its time has come."""
         name, _, fields = event
-        if name == "check_in" and fields["note"]:
-            self._nodes.setdefault(fields["note"], {})[fields["node_rank"]] = fields["host"]
+        if name == "check_in" and fields["log_trouble"]:
+            hosts = self._nodes.setdefault(fields["log_trouble"], {})
+            hosts[fields["node_rank"]] = fields["host"]
         elif name == "state" and fields["state"] in ("running", "ending", "over"):
             for reason, hosts in self._nodes.items():
                 self._show(no_log_files([hosts[rank] for rank in sorted(hosts)], reason))
             self._nodes.clear()
-        elif name == "exited" and fields["note"] and not fields["note"].startswith("not started"):
-            self._notes.append(f"{fields['host']}: {fields['note']}")
+        elif name == "exited" and fields["log_trouble"]:
+            self._files[fields["rank"]] = f"{fields['host']}: {fields['log_trouble']}"
         elif name == "end":
             self._end(fields)
 
     def _end(self, fields: dict[str, Any]) -> None:
-        notes = [note for note in self._notes if note.partition(": ")[2] not in fields["report"]]
-        if notes:
-            more = f"; so are those of {counted(len(notes) - 1, 'more rank')}" if notes[1:] else ""
-            self._show(f"madrun: {notes[0]}{more}")
+        self._files.pop(fields["rank"], None)  # the report has it
+        first, *others = self._files.values() or [""]
+        if first:
+            more = f"; log files of {counted(len(others), 'more rank')} as well" if others else ""
+            self._show(f"madrun: {first}{more}")
 
 
 def no_log_files(hosts: Sequence[str], reason: str) -> str:

@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from madrun.record.event import OutcomeKind
 from madrun.record.job_folder import SUMMARY, JobFolder
 from madrun.system.exits import exit_words
 
 VERSION = 1  # of events and summary; fields may be added to a version, not changed
-
-_GUARD_GONE = "guard gone"
 
 EventFields = dict[str, Any]
 Object = dict[str, Any]
@@ -35,7 +34,7 @@ def summarize(events: Iterable[EventFields], writer: str) -> Object:
         "v": VERSION,
         "job_id": "",
         "exit_status": None,
-        "kind": "unknown",
+        "kind": OutcomeKind.UNKNOWN.value,
         "cause": "",
         "first_failure": None,
         "begun": None,
@@ -78,7 +77,9 @@ def conclude(path: str, job_id: str, pids: dict[str, int], statuses: tuple[int, 
         "job_id": job_id,
         "pids": pids,
         "exit_status": statuses[1],
-        "kind": "core",
+        "kind": OutcomeKind.CORE.value,
+        "cause": words,
+        "rank": None,
         "report": f"madrun: {words}",
     }
     folder.append(json.dumps(make_event("end", time.monotonic(), fields)))
@@ -117,7 +118,7 @@ def _exited(summary: Object, event: EventFields) -> None:
 
 
 def _guard_gone(summary: Object, event: EventFields) -> None:
-    summary["signals"].append({"t": event["t"], "name": _GUARD_GONE, "passed_on": False})
+    summary["signals"].append({"t": event["t"], "name": "guard gone", "passed_on": False})
 
 
 def _signal(summary: Object, event: EventFields) -> None:
@@ -131,22 +132,10 @@ def _end(summary: Object, event: EventFields) -> None:
         summary["pids"]["runner"] = event["pids"]
     summary["exit_status"], summary["report"] = event["exit_status"], event["report"]
     summary["kind"] = event["kind"]
-    ending = [each["name"] for each in summary["signals"] if not each["passed_on"]]
-    if event["kind"] == "signal" and ending[:1] == [_GUARD_GONE]:
-        summary["kind"] = "guard"
-    summary["cause"] = _cause(summary["kind"], event["report"])
+    summary["cause"] = event["cause"]
     summary["ended"] = event["t"]
     if summary["begun"] is not None:
         summary["seconds"] = round(event["t"] - summary["begun"], 6)
-
-
-def _cause(kind: str, report: str) -> str:
-    """One line; the report's remarks on what could not be ended stand before its cause."""
-    if kind == "guard":
-        return "the guard of the runner was killed"
-    lines = [line.removeprefix("madrun: ") for line in report.split("\n")]
-    remarks = ("could not be ended", "not heard of at the end")
-    return next((line for line in lines if not line.startswith(remarks)), lines[0])
 
 
 def _first_failure(workers: Iterable[Object]) -> Object | None:

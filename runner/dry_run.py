@@ -13,9 +13,9 @@ from madrun.hosts.devices import NodeFacts
 from madrun.launchers.launcher import NodeContext
 from madrun.launchers.plan import NodePlan
 from madrun.launchers.registry import find
-from madrun.output.failure_report import counted
 from madrun.runner.plan import Plan
 from madrun.runner.remote import launch_of
+from madrun.system.words import counted
 
 # Known only once the job has started; the lengths are the real ones.
 _RUNNER = "RUNNER"

@@ -9,16 +9,16 @@ import madrun
 from madrun.backends.registry import LOCAL, TOOLS
 from madrun.job.coordinator import Coordinator, Limits
 from madrun.job.job_artifacts import ArtifactOptions, JobArtifacts
-from madrun.job.outcome import Outcome
+from madrun.job.outcome import Outcome, failed
 from madrun.launchers.process_table import process_table
 from madrun.output.console import Console
 from madrun.output.progress import Progress
+from madrun.record.event import OutcomeKind
 from madrun.record.guard_handover import GuardHandover
 from madrun.record.recorder import RecordedJob
 from madrun.runner.description import described
 from madrun.runner.plan import Plan, Request
 from madrun.system.errors import MadrunError
-from madrun.system.exits import FAILED
 from madrun.system.loop import Loop
 
 
@@ -52,9 +52,9 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
         return run(loop, job, plan).status
     except BaseException as error:
         if isinstance(error, MadrunError):
-            job.event_log.end(error.exit_status, "launch", f"madrun: {error}")
+            job.event_log.end(failed(OutcomeKind.LAUNCH, str(error), error.exit_status))
         else:  # a bug: the traceback is on its way to stderr
-            job.event_log.end(FAILED, "core", f"madrun: {error!r}")
+            job.event_log.end(failed(OutcomeKind.CORE, repr(error)))
         raise
     finally:
         artifacts.close()

@@ -7,24 +7,19 @@ not exactly those of its message raises WireError; nothing else ever comes out o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import msgpack
 
 from madrun.hosts.world import Node, World
 from madrun.system.errors import InputError, WireError
-from madrun.wire import messages
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.messages import Message
+from madrun.wire.messages import ExitKind, Message
 
 VERSION = 1
 MAX_FRAME = 64 * 1024 * 1024  # bytes; a job spec with a large environment stays far below
 
-_TYPES: dict[str, type] = {
-    kind.__name__: kind
-    for kind in vars(messages).values()
-    if isinstance(kind, type) and kind.__module__ == messages.__name__
-}
+_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def pack(message: Message) -> bytes:
@@ -57,6 +52,8 @@ def _plain(value: Any) -> Any:
         return {name: _plain(getattr(value, name)) for name in _names(JobSpec)}
     if isinstance(value, World):
         return [[node.host, list(node.devices)] for node in value.nodes]
+    if isinstance(value, ExitKind):
+        return value.value
     return value
 
 
@@ -116,6 +113,16 @@ def _world(value: Any) -> World:
     return World(tuple(Node(_exactly(str)(host), devices(slots)) for host, slots in pairs))
 
 
+_EXIT_KINDS = {kind.value: kind for kind in ExitKind}
+
+
+def _exit_kind(value: Any) -> ExitKind:
+    kind = _EXIT_KINDS.get(_exactly(str)(value))
+    if kind is None:
+        raise TypeError("an unknown kind of end")
+    return kind
+
+
 def _tuples_of_ints(value: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(_tuple_of(int)(each) for each in _exactly(list)(value))
 
@@ -130,6 +137,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "tuple[int, ...]": _tuple_of(int),
     "tuple[tuple[int, ...], ...]": _tuples_of_ints,
     "dict[str, str]": _strings,
+    "ExitKind": _exit_kind,
     "World": _world,
     "JobSpec": lambda value: _build(JobSpec, value),
 }

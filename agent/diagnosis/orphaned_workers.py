@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from madrun.system.kernel import children
-from madrun.wire.messages import Exited
+from madrun.system.words import counted
+from madrun.wire.messages import Exited, ExitKind
 
 # torchrun and deepspeed start a worker as ``python -u SCRIPT`` with its ranks in the environment.
 _UNBUFFERED = b"-u"
@@ -25,9 +26,8 @@ def success_or_not(exited: Exited, known: Collection[int]) -> Exited:
     left = [pid for pid in children() if pid not in known and _is_worker(pid)]
     if not left:
         return exited
-    plural = "s" if len(left) > 1 else ""
-    note = f"it exited with status 0 while {len(left)} worker{plural} of it still ran"
-    return exited._replace(status=1, note="; ".join(filter(None, [note, exited.note])))
+    words = f"exited with status 0 while {counted(len(left), 'worker')} of it still ran"
+    return exited._replace(status=1, kind=ExitKind.ORPHANED_WORKERS, words=words)
 
 
 def _is_worker(pid: int) -> bool:

@@ -20,9 +20,9 @@ from madrun.hosts.hostfile import Host
 from madrun.hosts.resources import HOSTFILE_VARIABLE, first_devices
 from madrun.hosts.slurm import Place
 from madrun.hosts.world import World
-from madrun.output.failure_report import counted
 from madrun.system.errors import InputError
 from madrun.system.exits import FAILED
+from madrun.system.words import counted
 
 if TYPE_CHECKING:
     from madrun.agent.standalone.rendezvous import NodeCapacity

@@ -17,9 +17,9 @@ from madrun.agent.agent import Agent
 from madrun.launchers.process_table import process_table
 from madrun.launchers.registry import find
 from madrun.output.console import Console
-from madrun.output.failure_report import WorkerEnd, first_failure, report_failure, tells_the_end
+from madrun.output.failure_report import WorkerEnd, first_failure, report_failure
 from madrun.output.stdin import StdinForwarder, input_ranks
-from madrun.system.exits import FAILED, exit_status, exit_words
+from madrun.system.exits import FAILED, exit_status
 from madrun.system.loop import Loop
 from madrun.system.signals import PASSED_ON, ending_signals, is_second_wish
 from madrun.wire.jobspec import JobSpec
@@ -173,8 +173,8 @@ class StandaloneJob:
             if self._peers is not None:
                 self._peers.failed(message.status, f"{self._host}: {message.problem}")
             return
-        if message.note:
-            self._console.say(f"madagent: no log files: {message.note}")
+        if message.log_trouble:
+            self._console.say(f"madagent: no log files: {message.log_trouble}")
         self._master_port = self._spec.master_port or message.port
         self._ports = message.ports
         self._expect_usual_ports()
@@ -229,8 +229,7 @@ class StandaloneJob:
         if self._peers is None:
             return
         exited = end.exited
-        words = exited.note if tells_the_end(exited.note) else exit_words(exited.status)
-        text = f"{end.name} failed first: {words}"
+        text = f"{end.name} failed first: {end.words}"
         tell = partial(self._peers.failed, exit_status(exited.status), text)
         if -exited.status in ending_signals():
             # Slurm sends them to workers and agents alike: then it is not the worker's doing.
@@ -273,7 +272,8 @@ class StandaloneJob:
         first = first_failure(self._ends)
         caused = first is not None and not first.exited.ended
         if first is not None and caused and not self._stopped_before(first):
-            report = report_failure(self._ends, self._started_at).replace("madrun: ", "madagent: ")
+            lines = "\n".join(report_failure(self._ends, self._started_at))
+            report = f"madagent: {lines}".replace("\nmadrun: ", "\nmadagent: ")
             return exit_status(first.exited.status), report
         if self._stopped:
             name = signal.Signals(self._stopped[0]).name

@@ -24,6 +24,7 @@ from madrun.wire.messages import (
     CheckIn,
     End,
     Exited,
+    ExitKind,
     Finished,
     Go,
     Interrupted,
@@ -361,8 +362,9 @@ def test_a_program_that_cannot_be_executed_after_all(spec: Spec, tmp_path: Path)
         driven.tell(Go("127.0.0.1", 1))
         exited = driven.until(Exited)
         assert (exited.rank, exited.status, exited.ended) == (0, 126, False)
-        assert exited.note.startswith("not started: ")
-        assert "Exec format error" in exited.note
+        assert exited.kind is ExitKind.NOT_STARTED
+        assert exited.words.startswith("not started: ")
+        assert "Exec format error" in exited.words
         driven.over()
 
 

@@ -28,7 +28,7 @@ def ready(log_dir: str, optional: bool) -> Ready:
 def test_a_log_folder_is_made_for_its_owner_alone(tmp_path: Path, optional: bool) -> None:
     path = tmp_path / "jobs" / "j" / "logs"
     found = ready(str(path), optional)
-    assert (found.log_dir, found.note) == (str(path), "")
+    assert (found.log_dir, found.log_trouble) == (str(path), "")
     made = [path, path.parent, path.parent.parent]
     assert [stat.S_IMODE(each.stat().st_mode) for each in made] == [0o700] * 3
 
@@ -40,6 +40,6 @@ def test_a_log_folder_is_made_for_its_owner_alone(tmp_path: Path, optional: bool
 def test_only_a_log_folder_that_was_asked_for_is_needed(path: str, reason: str) -> None:
     found = ready(path, optional=True)
     assert found.log_dir == ""
-    assert found.note.startswith(f"{path}: {reason}")
+    assert found.log_trouble.startswith(f"{path}: {reason}")
     with pytest.raises(ClusterError, match=f"^log directory {path}: {reason}"):
         ready(path, optional=False)

@@ -8,6 +8,7 @@ import pytest
 
 from madrun.job.outcome import outcome_of
 from madrun.job.states import JobState
+from madrun.record.event import OutcomeKind
 from madrun.wire.messages import LAST, CheckIn, Concluded, Drained, End, Exited, Go
 from support.histories import GRACE, History, told
 
@@ -96,7 +97,7 @@ def test_the_clients_success_is_the_jobs() -> None:
     history.hears(1, Exited(1, 1, -15, 501.0, ended=True), at=501.0)
     history.finished(0, 1)
     outcome = outcome_of(history.machine)
-    assert (outcome.status, outcome.report, outcome.kind) == (0, "", "success")
+    assert (outcome.status, outcome.report, outcome.kind) == (0, "", OutcomeKind.SUCCESS)
 
 
 @pytest.mark.parametrize(("at", "status"), [(499.0, 3), (501.0, 0)])

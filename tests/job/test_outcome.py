@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from madrun.job.outcome import outcome_of
+from madrun.record.event import OutcomeKind
 from madrun.wire.messages import CheckIn, Finished, Interrupted
 from support.histories import History
 
@@ -39,7 +40,7 @@ def test_the_status_is_that_of_the_failure(status: int, shell: int) -> None:
     history.exited(3, status)
     history.exited(0, -15, ended=True)
     outcome = outcome_of(over(history).machine)
-    assert outcome.status == shell
+    assert (outcome.status, outcome.rank, outcome.kind) == (shell, 3, OutcomeKind.WORKER)
     assert outcome.report.startswith("madrun: rank 3 on node1 failed first: ")
     assert outcome.report.endswith("madrun: ended because of it: rank 0")
 
@@ -59,6 +60,34 @@ def test_one_that_was_told_to_stop_is_never_the_cause() -> None:
     history.exited(0, -15, at=499.0, ended=True)
     history.exited(5, 7, at=500.0)
     assert status_of(over(history)) == 7
+
+
+def test_remarks_on_what_is_left_are_not_the_cause() -> None:
+    history = History().running()
+    history.hears(0, Finished(("pid 7 dd",)))
+    history.machine.gone(1, "the agent ended", 500.0)
+    history.finished(2)
+    outcome = outcome_of(history.machine)
+    assert outcome.report.startswith("madrun: could not be ended on node0: pid 7 dd")
+    assert outcome.cause.startswith("host node1 was lost at ")
+    assert (outcome.kind, outcome.rank) == (OutcomeKind.HOST, None)
+
+
+def test_the_runners_own_guard_is_told_as_what_it_is() -> None:
+    history = History().running()
+    history.machine.guard_gone(500.0)
+    history.exited(1, -15, at=500.1, ended=True)
+    outcome = outcome_of(over(history).machine)
+    assert (outcome.status, outcome.kind) == (125, OutcomeKind.GUARD)
+    assert outcome.cause == "the guard of the runner was killed"
+
+
+def test_a_signal_that_came_before_the_guard_was_killed_is_the_cause() -> None:
+    history = History().running()
+    history.machine.stop(signal.SIGINT, 499.0)
+    history.machine.guard_gone(500.0)
+    outcome = outcome_of(over(history).machine)
+    assert (outcome.status, outcome.kind) == (130, OutcomeKind.SIGNAL)
 
 
 def test_a_loss_comes_before_the_failures_it_causes() -> None:

@@ -6,6 +6,7 @@ import signal
 
 from madrun.job.outcome import outcome_of
 from madrun.job.states import JobState
+from madrun.record.event import OutcomeKind
 from madrun.wire.messages import Interrupted
 from support.histories import History, told_kinds
 
@@ -34,7 +35,7 @@ def test_before_its_agents_it_ends_the_job_and_they_are_waited_for() -> None:
     history.machine.gone(2, "no word from its agent for 5 s", history.now - 30)
     assert history.state() is JobState.OVER
     outcome = outcome_of(history.machine)
-    assert (outcome.status, outcome.kind) == (125, "tool")
+    assert (outcome.status, outcome.kind) == (125, OutcomeKind.TOOL)
     assert f"madrun: {DIED}\n" in outcome.report
     assert "ranks 0-5" in outcome.report
 
@@ -77,7 +78,7 @@ def test_an_agent_whose_guard_was_killed_is_a_loss_and_still_ends_its_own() -> N
     history.finished(2)
     history.machine.tool_ended("mpirun exited with status 137", history.now)
     outcome = outcome_of(history.machine)
-    assert (outcome.status, outcome.kind) == (125, "host")
+    assert (outcome.status, outcome.kind) == (125, OutcomeKind.HOST)
     assert "host node1 was lost" in outcome.report
     assert "guard was killed" in outcome.report
 
@@ -99,4 +100,4 @@ def test_a_killed_tool_is_the_cause_of_what_it_took_along() -> None:
     history.finished(*history.everybody)
     history.machine.tool_ended(DIED, killed)
     assert history.state() is JobState.OVER
-    assert outcome_of(history.machine).kind == "tool"
+    assert outcome_of(history.machine).kind is OutcomeKind.TOOL

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from madrun.output.failure_report import WorkerEnd, first_failure, ranks_in_words, report_failure
-from madrun.wire.messages import Exited
+from madrun.wire.messages import Exited, ExitKind
 
 
 def end(rank: int, status: int, at: float, ended: bool = False, **more: object) -> WorkerEnd:
@@ -32,7 +32,7 @@ def test_first_failure(ends: list[WorkerEnd], rank: int | None) -> None:
 
 
 def test_nothing_to_report() -> None:
-    assert report_failure([end(0, 0, 1.0)], 0.0) == ""
+    assert report_failure([end(0, 0, 1.0)], 0.0) == []
 
 
 def test_the_whole_report() -> None:
@@ -43,8 +43,8 @@ def test_the_whole_report() -> None:
         end(0, -15, now + 2, ended=True),
         end(2, -15, now + 2, ended=True),
     ]
-    lines = report_failure(ends, now - 12.34).splitlines()
-    assert lines[0] == "madrun: rank 3 on node1 failed first: died of signal 9 (SIGKILL)"
+    lines = report_failure(ends, now - 12.34)
+    assert lines[0] == "rank 3 on node1 failed first: died of signal 9 (SIGKILL)"
     assert lines[1].startswith("    pid 103, device GPU-7, at ")
     assert lines[1].endswith(", 12.3 s after the start")
     assert lines[2:] == [
@@ -60,15 +60,13 @@ def test_the_whole_report() -> None:
 def test_only_the_last_lines_are_shown() -> None:
     tail = b"\n".join(b"line %d" % n for n in range(40))
     report = report_failure([end(0, 1, 0.0, tail=tail)], 0.0)
-    assert "line 39" in report
-    assert "line 28" in report
-    assert "line 27" not in report
+    assert [line.strip() for line in report[3:]] == [f"line {n}" for n in range(28, 40)]
 
 
 def test_a_progress_bar_does_not_hide_the_traceback() -> None:
     bar = b"".join(b"\r%d%%" % percent for percent in range(100))
     tail = b"Traceback (most recent call last):\nValueError: nan\n" + bar
-    report = report_failure([end(0, 1, 0.0, tail=tail)], 0.0).splitlines()
+    report = report_failure([end(0, 1, 0.0, tail=tail)], 0.0)
     assert report[3:] == [
         "      Traceback (most recent call last):",
         "      ValueError: nan",
@@ -78,29 +76,44 @@ def test_a_progress_bar_does_not_hide_the_traceback() -> None:
 
 def test_dos_line_ends_and_bytes_that_are_no_text() -> None:
     report = report_failure([end(0, 1, 0.0, tail=b"\xff one\r\ntwo\r\n")], 0.0)
-    assert [line.strip() for line in report.splitlines()[3:]] == ["\ufffd one", "two"]
+    assert [line.strip() for line in report[3:]] == ["\ufffd one", "two"]
 
 
 def test_a_program_that_could_not_be_started() -> None:
-    report = report_failure([end(0, 126, 0.0, note="not started: Exec format error")], 0.0)
-    assert report.splitlines()[0].endswith("failed first: not started: Exec format error")
-    assert report.count("not started") == 1
+    words = "not started: Exec format error"
+    report = report_failure([end(0, 126, 0.0, kind=ExitKind.NOT_STARTED, words=words)], 0.0)
+    assert report[0] == "rank 0 on node0 failed first: not started: Exec format error"
+    assert "not started" not in "".join(report[1:])
 
 
 def test_the_cause_is_in_the_second_line() -> None:
-    lines = report_failure([end(0, -9, 0.0, cause="out of memory")], 0.0).splitlines()
+    lines = report_failure([end(0, -9, 0.0, cause="out of memory")], 0.0)
     assert lines[0].endswith("died of signal 9 (SIGKILL)")
     assert lines[1] == "    cause: out of memory"
     assert lines[2].startswith("    pid 100")
 
 
-def test_a_note_is_shown() -> None:
-    note = "/log/rank0000.out is incomplete: No space left on device"
-    assert f"    {note}" in report_failure([end(0, 1, 0.0, note=note)], 0.0).splitlines()
+def test_a_launcher_that_left_workers_is_told_by_what_it_did_and_not_by_a_status() -> None:
+    words = "exited with status 0 while 2 workers of it still ran"
+    report = report_failure([end(0, 1, 0.0, kind=ExitKind.ORPHANED_WORKERS, words=words)], 0.0)
+    assert report[0] == f"rank 0 on node0 failed first: {words}"
+    assert "status" not in "".join(report[1:])
+
+
+def test_others_are_told_by_their_own_words() -> None:
+    words = "exited with status 0 while 1 worker of it still ran"
+    late = end(1, 1, 9.0, kind=ExitKind.ORPHANED_WORKERS, words=words)
+    report = report_failure([end(0, 3, 0.0), late], 0.0)
+    assert report[-1] == f"madrun: failed after it: rank 1 on node0 ({words})"
+
+
+def test_trouble_with_a_log_file_is_shown() -> None:
+    trouble = "/log/rank0000.out is incomplete: No space left on device"
+    assert f"    {trouble}" in report_failure([end(0, 1, 0.0, log_trouble=trouble)], 0.0)
 
 
 def test_a_thousand_failures_are_one_line() -> None:
-    report = report_failure([end(rank, 1, float(rank)) for rank in range(1000)], 0.0)
+    report = report_failure([end(rank, 1, float(rank)) for rank in range(1000)], 0.0)[-1]
     assert "rank 8 on node4" in report
     assert "rank 9 on" not in report
     assert report.endswith(" and 991 more")

@@ -19,12 +19,16 @@ def said(*event: Told) -> list[str]:
     return lines
 
 
-def check_in(node_rank: int, note: str) -> Told:
-    return "check_in", {"host": f"n{node_rank}", "node_rank": node_rank, "note": note}
+def check_in(node_rank: int, trouble: str) -> Told:
+    return "check_in", {"host": f"n{node_rank}", "node_rank": node_rank, "log_trouble": trouble}
 
 
-def exited(note: str) -> Told:
-    return "exited", {"host": "n0", "note": note}
+def exited(rank: int, trouble: str = "") -> Told:
+    return "exited", {"host": "n0", "rank": rank, "log_trouble": trouble}
+
+
+def end(rank: int | None = None) -> Told:
+    return "end", {"rank": rank}
 
 
 def test_hosts_without_log_files_are_named_once_in_their_order() -> None:
@@ -40,8 +44,11 @@ def test_many_hosts_are_counted() -> None:
 
 
 def test_what_the_report_says_is_not_said_twice() -> None:
-    event_log = [exited("a is incomplete"), exited("b is incomplete"), exited("not started: x")]
-    end: Told = ("end", {"report": "madrun: rank 0 failed first\n    b is incomplete"})
-    assert said(*event_log, end) == ["madrun: n0: a is incomplete"]
-    lines = said(*[exited("a is incomplete")] * 3, ("end", {"report": ""}))
-    assert lines == ["madrun: n0: a is incomplete; so are those of 2 more ranks"]
+    event_log = [exited(0, "a is incomplete"), exited(1, "b is incomplete"), exited(2)]
+    assert said(*event_log, end(rank=1)) == ["madrun: n0: a is incomplete"]
+
+
+def test_many_log_files_are_counted_and_nothing_else_is() -> None:
+    event_log = [exited(rank, "a is incomplete") for rank in range(3)]
+    lines = said(*event_log, exited(3), end())
+    assert lines == ["madrun: n0: a is incomplete; log files of 2 more ranks as well"]

@@ -27,7 +27,7 @@ HOLD = "open('up', 'w').close(); import time; time.sleep(60)"
 @pytest.mark.parametrize(
     ("script", "status", "words"),
     [
-        (LEAVES_A_WORKER, 1, "it exited with status 0 while 1 worker of it still ran"),
+        (LEAVES_A_WORKER, 1, "failed first: exited with status 0 while 1 worker of it still ran"),
         (LEAVES_A_SERVICE, 0, ""),
     ],
     ids=["worker", "service"],
