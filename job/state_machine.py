@@ -24,13 +24,14 @@ from madrun.job.states import (
     Problem,
     Tell,
     ToolEnd,
+    compare_devices,
     places,
 )
 from madrun.job.stop_order import StopOrder
 from madrun.launchers.process_table import process_table
 from madrun.launchers.registry import find
 from madrun.output.failure_report import WorkerEnd
-from madrun.system.errors import MadrunError
+from madrun.system.exits import FAILED
 from madrun.system.signals import is_second_wish
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.key_line import KeyLine
@@ -72,7 +73,7 @@ class StateMachine:
         self.spec, self.version = spec, version
         self.process_table = process_table(spec)
         self.agents_leave = agents_leave  # a backend tells when each agent's process has ended
-        self.state = JobState.CONNECTING
+        self._state = JobState.CONNECTING
         self.problems: list[Problem] = []
         self.losses: list[Problem] = []
         self.ends: list[WorkerEnd] = []
@@ -113,22 +114,22 @@ class StateMachine:
         known = node.state is NodeState.UNABLE
         node.state = NodeState.LOST
         if known:  # its problem is on the list already
-            return self._check_over()
+            return []
         if self.tool_end is not None:  # before which it may have been heard last
             now = max(now, self.tool_end.at)
-        problem = Problem(node_rank, reason, MadrunError.exit_status, now)
+        problem = Problem(node_rank, reason, FAILED, now)
         if self.launching:
             self.problems.append(problem)
             return self._go_on(now)
         self.losses.append(problem)
-        return [*self._end_all(f"{self.host(node_rank)} is lost"), *self._check_over()]
+        return self._end_all(f"{self.host(node_rank)} is lost")
 
     def gone(self, node_rank: int, reason: str, now: float) -> list[Action]:
         """An agent's process, or the way to it, ended; as it should after Finished."""
         node = self._nodes[node_rank]
         if node.state is NodeState.FINISHED:
             node.state = NodeState.LEFT
-            return self._check_over()
+            return []
         return self.lost(node_rank, reason, now)
 
     def tool_ended(self, reason: str, now: float) -> list[Action]:
@@ -152,7 +153,7 @@ class StateMachine:
         if self.tool_end is None and (after or self._alive()):
             self.tool_end = ToolEnd(reason, now)
             actions += self._end_all(reason)
-        return [*actions, *self._check_over()]
+        return actions
 
     # ---- what the agents tell
 
@@ -185,7 +186,7 @@ class StateMachine:
         """A signal asks the job to end; a second SIGINT ends it at once."""
         if not self.stopped_by:
             self.stopped_by, self.stopped_at = number, now
-            return [*self._end_in_order(f"signal {number}"), *self._check_over()]
+            return self._end_in_order(f"signal {number}")
         if is_second_wish(number, now - self.stopped_at):
             return self._end_all("a second SIGINT", grace=0.0)
         return []
@@ -209,14 +210,21 @@ class StateMachine:
         for node in self._nodes.values():
             if node.state not in DONE:
                 node.state = NodeState.LOST
-        self.state = JobState.OVER
+        self._state = JobState.ENDING
 
     # ---- questions
 
     @property
+    def state(self) -> JobState:
+        """Where the job stands; it is over once nobody is left to wait for."""
+        waiting = {*ALIVE, NodeState.FINISHED} if self.agents_leave else ALIVE
+        over = not any(node.state in waiting for node in self._nodes.values())
+        return JobState.OVER if over and not self.launching else self._state
+
+    @property
     def launching(self) -> bool:
         """True until Go was said or the launch failed."""
-        return self.state in (JobState.CONNECTING, JobState.TRYING)
+        return self._state in (JobState.CONNECTING, JobState.TRYING)
 
     def host(self, node_rank: int) -> str:
         """The name of a node."""
@@ -275,26 +283,21 @@ class StateMachine:
         if self.state is JobState.CONNECTING and not self.problems:
             self._compare_devices(now)
         if self.problems:
-            return [*self._end_all("the launch failed", grace=0.0), *self._check_over()]
+            return self._end_all("the launch failed", grace=0.0)
         if self.state is JobState.CONNECTING and len(self._nodes) > 1:
             return self._try_master()
         return self._go(now)
 
     def _compare_devices(self, now: float) -> None:
         """Where some nodes have devices, a node without any has a broken driver."""
-        counts = {
-            node_rank: node.check_in.devices if node.check_in else 0
-            for node_rank, node in self._nodes.items()
-        }
-        richest = max(counts, key=counts.__getitem__)
-        for node_rank, count in counts.items():
-            if counts[richest] and not count:
-                there = f"{self.host(richest)} has {counts[richest]}"
-                reason = f"too few GPUs: none is there, but {there}"
-                self.problems.append(Problem(node_rank, reason, MadrunError.exit_status, now))
+        richest, lacking = compare_devices(self._nodes)
+        there = f"{self.host(richest)} has {self._nodes[richest].devices}"
+        for node_rank in lacking:
+            reason = f"too few GPUs: none is there, but {there}"
+            self.problems.append(Problem(node_rank, reason, FAILED, now))
 
     def _try_master(self) -> list[Action]:
-        self.state = JobState.TRYING
+        self._state = JobState.TRYING
         first = self._nodes[0]
         assert first.check_in is not None
         given = self.spec.master_addr
@@ -308,12 +311,12 @@ class StateMachine:
         node = self._nodes[node_rank]
         if not message.address:
             reason = f"cannot reach the master on {self.host(0)}: {message.problem}"
-            return self._unable(node_rank, reason, MadrunError.exit_status, now)
+            return self._unable(node_rank, reason, FAILED, now)
         node.state, node.master = NodeState.REACHES_MASTER, message.address
         return self._go_on(now)
 
     def _go(self, now: float) -> list[Action]:
-        self.state, self.started_at = JobState.STARTING, now
+        self._state, self.started_at = JobState.STARTING, now
         check_in = self._nodes[self.node_ranks[0]].check_in
         port = self.spec.master_port or (check_in.port if check_in else 0)
         if len(self._nodes) == 1:
@@ -336,7 +339,7 @@ class StateMachine:
         self._nodes[node_rank].state = NodeState.STARTED
         running = all(node.state is NodeState.STARTED for node in self._nodes.values())
         if running and self.state is JobState.STARTING:
-            self.state = JobState.RUNNING
+            self._state = JobState.RUNNING
         return []
 
     def _exited(self, node_rank: int, message: Exited, at: float) -> list[Action]:
@@ -350,9 +353,9 @@ class StateMachine:
         """An agent's guard was killed; the agent itself ends its workers and will say so."""
         reason = "the agent's guard was killed"
         if self.launching:
-            return self._unable(node_rank, reason, MadrunError.exit_status, now)
+            return self._unable(node_rank, reason, FAILED, now)
         if self.state is not JobState.ENDING:
-            self.losses.append(Problem(node_rank, reason, MadrunError.exit_status, now))
+            self.losses.append(Problem(node_rank, reason, FAILED, now))
         return self._end_all(f"the guard on {self.host(node_rank)} was killed")
 
     def _finished(self, node_rank: int, left: tuple[str, ...], now: float) -> list[Action]:
@@ -361,15 +364,15 @@ class StateMachine:
             self.left[node_rank] = left
         if self.launching:
             reason = "its agent ended before the start"
-            self.problems.append(Problem(node_rank, reason, MadrunError.exit_status, now))
+            self.problems.append(Problem(node_rank, reason, FAILED, now))
             return [Tell(node_rank, Bye()), *self._go_on(now)]
-        return [Tell(node_rank, Bye()), *self._next_step(), *self._check_over()]
+        return [Tell(node_rank, Bye()), *self._next_step()]
 
     def _end_all(self, reason: str, grace: float | None = None, upto: int = LAST) -> list[Action]:
         grace = self.spec.grace if grace is None else grace
         if self.state is JobState.OVER or (grace >= self._grace and upto <= self._stop_order.upto):
             return []
-        self.state, self._grace = JobState.ENDING, min(grace, self._grace)
+        self._state, self._grace = JobState.ENDING, min(grace, self._grace)
         self._stop_order.begin(upto)
         return [Tell(rank, End(self._grace, reason, upto)) for rank in self._alive()]
 
@@ -396,9 +399,3 @@ class StateMachine:
 
     def _alive(self) -> list[int]:
         return [rank for rank, node in self._nodes.items() if node.state in ALIVE]
-
-    def _check_over(self) -> list[Action]:
-        waiting = {*ALIVE, NodeState.FINISHED} if self.agents_leave else ALIVE
-        if not any(node.state in waiting for node in self._nodes.values()):
-            self.state = JobState.OVER
-        return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from madrun.wire.messages import CheckIn, Message
@@ -88,6 +88,18 @@ class NodeStatus:
         self.check_in: CheckIn | None = None
         self.addresses: tuple[str, ...] = ()
         self.master = ""
+
+    @property
+    def devices(self) -> int:
+        """How many it has, as far as it is known."""
+        return self.check_in.devices if self.check_in else 0
+
+
+def compare_devices(nodes: Mapping[int, NodeStatus]) -> tuple[int, list[int]]:
+    """The node with the most devices; and those without any, where it has some."""
+    richest = max(nodes, key=lambda node_rank: nodes[node_rank].devices)
+    some = nodes[richest].devices > 0
+    return richest, [each for each, node in nodes.items() if some and not node.devices]
 
 
 def places(
