@@ -73,7 +73,7 @@ class StateMachine:
         self.spec, self.version = spec, version
         self.process_table = process_table(spec)
         self.agents_leave = agents_leave  # a backend tells when each agent's process has ended
-        self._state = JobState.CONNECTING
+        self.state = JobState.CONNECTING
         self.problems: list[Problem] = []
         self.losses: list[Problem] = []
         self.ends: list[WorkerEnd] = []
@@ -114,7 +114,7 @@ class StateMachine:
         known = node.state is NodeState.UNABLE
         node.state = NodeState.LOST
         if known:  # its problem is on the list already
-            return []
+            return self._settled([])
         if self.tool_end is not None:  # before which it may have been heard last
             now = max(now, self.tool_end.at)
         problem = Problem(node_rank, reason, FAILED, now)
@@ -122,14 +122,14 @@ class StateMachine:
             self.problems.append(problem)
             return self._go_on(now)
         self.losses.append(problem)
-        return self._end_all(f"{self.host(node_rank)} is lost")
+        return self._settled(self._end_all(f"{self.host(node_rank)} is lost"))
 
     def gone(self, node_rank: int, reason: str, now: float) -> list[Action]:
         """An agent's process, or the way to it, ended; as it should after Finished."""
         node = self._nodes[node_rank]
         if node.state is NodeState.FINISHED:
             node.state = NodeState.LEFT
-            return []
+            return self._settled([])
         return self.lost(node_rank, reason, now)
 
     def tool_ended(self, reason: str, now: float) -> list[Action]:
@@ -153,7 +153,7 @@ class StateMachine:
         if self.tool_end is None and (after or self._alive()):
             self.tool_end = ToolEnd(reason, now)
             actions += self._end_all(reason)
-        return actions
+        return self._settled(actions)
 
     # ---- what the agents tell
 
@@ -186,7 +186,7 @@ class StateMachine:
         """A signal asks the job to end; a second SIGINT ends it at once."""
         if not self.stopped_by:
             self.stopped_by, self.stopped_at = number, now
-            return self._end_in_order(f"signal {number}")
+            return self._settled(self._end_in_order(f"signal {number}"))
         if is_second_wish(number, now - self.stopped_at):
             return self._end_all("a second SIGINT", grace=0.0)
         return []
@@ -210,21 +210,14 @@ class StateMachine:
         for node in self._nodes.values():
             if node.state not in DONE:
                 node.state = NodeState.LOST
-        self._state = JobState.ENDING
+        self.state = JobState.OVER
 
     # ---- questions
 
     @property
-    def state(self) -> JobState:
-        """Where the job stands; it is over once nobody is left to wait for."""
-        waiting = {*ALIVE, NodeState.FINISHED} if self.agents_leave else ALIVE
-        over = not any(node.state in waiting for node in self._nodes.values())
-        return JobState.OVER if over and not self.launching else self._state
-
-    @property
     def launching(self) -> bool:
         """True until Go was said or the launch failed."""
-        return self._state in (JobState.CONNECTING, JobState.TRYING)
+        return self.state in (JobState.CONNECTING, JobState.TRYING)
 
     def host(self, node_rank: int) -> str:
         """The name of a node."""
@@ -283,7 +276,7 @@ class StateMachine:
         if self.state is JobState.CONNECTING and not self.problems:
             self._compare_devices(now)
         if self.problems:
-            return self._end_all("the launch failed", grace=0.0)
+            return self._settled(self._end_all("the launch failed", grace=0.0))
         if self.state is JobState.CONNECTING and len(self._nodes) > 1:
             return self._try_master()
         return self._go(now)
@@ -292,12 +285,11 @@ class StateMachine:
         """Where some nodes have devices, a node without any has a broken driver."""
         richest, lacking = compare_devices(self._nodes)
         there = f"{self.host(richest)} has {self._nodes[richest].devices}"
-        for node_rank in lacking:
-            reason = f"too few GPUs: none is there, but {there}"
-            self.problems.append(Problem(node_rank, reason, FAILED, now))
+        reason = f"too few GPUs: none is there, but {there}"
+        self.problems += [Problem(node_rank, reason, FAILED, now) for node_rank in lacking]
 
     def _try_master(self) -> list[Action]:
-        self._state = JobState.TRYING
+        self.state = JobState.TRYING
         first = self._nodes[0]
         assert first.check_in is not None
         given = self.spec.master_addr
@@ -316,7 +308,7 @@ class StateMachine:
         return self._go_on(now)
 
     def _go(self, now: float) -> list[Action]:
-        self._state, self.started_at = JobState.STARTING, now
+        self.state, self.started_at = JobState.STARTING, now
         check_in = self._nodes[self.node_ranks[0]].check_in
         port = self.spec.master_port or (check_in.port if check_in else 0)
         if len(self._nodes) == 1:
@@ -339,7 +331,7 @@ class StateMachine:
         self._nodes[node_rank].state = NodeState.STARTED
         running = all(node.state is NodeState.STARTED for node in self._nodes.values())
         if running and self.state is JobState.STARTING:
-            self._state = JobState.RUNNING
+            self.state = JobState.RUNNING
         return []
 
     def _exited(self, node_rank: int, message: Exited, at: float) -> list[Action]:
@@ -366,13 +358,13 @@ class StateMachine:
             reason = "its agent ended before the start"
             self.problems.append(Problem(node_rank, reason, FAILED, now))
             return [Tell(node_rank, Bye()), *self._go_on(now)]
-        return [Tell(node_rank, Bye()), *self._next_step()]
+        return self._settled([Tell(node_rank, Bye()), *self._next_step()])
 
     def _end_all(self, reason: str, grace: float | None = None, upto: int = LAST) -> list[Action]:
         grace = self.spec.grace if grace is None else grace
         if self.state is JobState.OVER or (grace >= self._grace and upto <= self._stop_order.upto):
             return []
-        self._state, self._grace = JobState.ENDING, min(grace, self._grace)
+        self.state, self._grace = JobState.ENDING, min(grace, self._grace)
         self._stop_order.begin(upto)
         return [Tell(rank, End(self._grace, reason, upto)) for rank in self._alive()]
 
@@ -399,3 +391,10 @@ class StateMachine:
 
     def _alive(self) -> list[int]:
         return [rank for rank, node in self._nodes.items() if node.state in ALIVE]
+
+    def _settled(self, actions: list[Action]) -> list[Action]:
+        """With these actions the job is over, if there is nobody left to wait for."""
+        waiting = {*ALIVE, NodeState.FINISHED} if self.agents_leave else ALIVE
+        if not any(node.state in waiting for node in self._nodes.values()):
+            self.state = JobState.OVER
+        return actions

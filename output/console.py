@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from madrun.output.failure_report import counted
 from madrun.output.line_assembler import LineAssembler
 from madrun.output.writer import NO_READER, Writer
+from madrun.system.words import counted
 from madrun.wire.messages import STDERR, STDOUT
 
 _TOO_SLOW = "the console was too slow"
