@@ -198,19 +198,19 @@ class Agent:
 
     @property
     def _grace(self) -> float:
-        return self._spec.grace if self._spec else 0.0
+        return self._spec.limits.grace if self._spec else 0.0
 
     def _begin(self, spec: JobSpec) -> None:
         self._spec = spec
         try:
             self._ready = make_ready(spec, self._node_rank, self._environ)
             if self._node_rank == 0:
-                self._master = MasterPort(spec.master_port)
+                self._master = MasterPort(spec.master.port)
             self._hold_ports(spec)
         except MadrunError as error:
             self._send(CheckIn(problem=str(error), status=error.exit_status))
             return
-        if len(spec.world.nodes) > 1 and not spec.interface:
+        if len(spec.world.nodes) > 1 and not spec.master.interface:
             self._gloo = GlooInterface()
         self._state = AgentState.READY
         facts = self._ready.facts
@@ -266,7 +266,7 @@ class Agent:
             return
         plan = self._files.filled(plan)
         self._worker_set.prepare(self._spec, self._with_gloo(go), self._environ)
-        self._startup = StartupSequence(self._loop, plan, self._spec.ready_timeout, self)
+        self._startup = StartupSequence(self._loop, plan, self._spec.limits.ready, self)
         self._startup.begin()
         if self._state is not AgentState.RUNNING:  # one could not be started
             return

@@ -21,7 +21,8 @@ def worker_cores(
     """The cores of each worker of the node, by local rank; raises InputError."""
     slots = spec.world.nodes[node_rank].devices
     numa = [_numa_of(token, bus_ids) for token in device_tokens(slots, facts)]
-    chosen = parse_core_list(spec.core_list) if spec.core_list else None
+    asked = spec.workers.core_list
+    chosen = None if asked is None else parse_core_list(asked)
     return plan(allowed, len(slots), numa, cores_of_numa(), chosen)
 
 

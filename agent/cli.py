@@ -7,76 +7,40 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 import click
 
-import madrun
 from madrun.agent.standalone import slurm_step
 from madrun.agent.standalone.standalone_job import StandaloneJob
 from madrun.hosts import world_info
-from madrun.hosts.core_list import parse_core_list
 from madrun.hosts.devices import own_facts
-from madrun.hosts.resources import Selection, resolve
+from madrun.hosts.resources import resolve
 from madrun.hosts.world import World
-from madrun.launchers.launcher import Launcher
-from madrun.launchers.process_table import process_table
-from madrun.launchers.registry import find
-from madrun.options.job_options import (
-    CONTEXT,
-    MASTER,
-    OUTPUT,
-    PROGRAM,
-    RESOURCES,
-    WORKERS,
-    asked_log_dir,
-    checked_interface,
-    options,
-    program_mode,
-    show_usage_error,
-)
-from madrun.output.stdin import stdin_of
+from madrun.job.spec import checked, job_spec
+from madrun.options.command_line import command_of, show_usage_error
+from madrun.options.request import Request, asked_for, fields
 from madrun.system.errors import InputError, MadrunError
-from madrun.wire.jobspec import JobSpec, shown_ranks
+from madrun.wire.jobspec import JobSpec
 
 _DEFAULT_PORT = 29500  # torchrun's and DeepSpeed's: by hand, nobody can agree on a free one
 
-PLACE = [
-    click.option("--world-info", "world_text", default="", metavar="BASE64",
-                 help="The hosts and their devices, as DeepSpeed encodes them."),
-    click.option("--node-rank", type=int, metavar="N",
-                 help="Default: the place of this machine's name among the hosts."),
-    click.option("--launcher", default="native", show_default=True, metavar="NAME"),
-    click.option("--workdir", default="", metavar="DIR", help="Default: the current folder."),
-]  # fmt: skip
-
-_SELECTION = ("hostfile", "hosts", "include", "exclude", "nnodes", "nproc_per_node")
-
-
-@click.command(context_settings=CONTEXT)
-@options(RESOURCES, PLACE, PROGRAM, MASTER, WORKERS, OUTPUT)
-@click.version_option(madrun.__version__, message="madagent %(version)s")
-@click.argument("program")
-@click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def command(**values: Any) -> dict[str, Any]:
-    """Run this node's part of a job: PROGRAM once per slot of this node."""
-    return values
+command = command_of(
+    "madagent", "Run this node's part of a job: PROGRAM once per slot of this node."
+)
 
 
 def run_command(argv: Sequence[str], guard_fd: int) -> int:
     """Run madagent with these arguments; returns the exit status."""
     try:
-        values = command.main(list(argv), prog_name="madagent", standalone_mode=False)
-        if not isinstance(values, dict):
-            return int(values or 0)  # --help, --version
-        shown = not values.pop("no_prefix"), values.pop("fold")
-        values.pop("color")
-        place = slurm_step.place_of(values, os.environ)
+        request = command.main(list(argv), prog_name="madagent", standalone_mode=False)
+        if not isinstance(request, Request):
+            return 0  # --help, --version
+        place = slurm_step.place_of(request, os.environ)
         if place is not None:
-            return slurm_step.run(values, place, spec_of, guard_fd, *shown)
-        spec, node_rank = job_of(values)
-        return StandaloneJob(spec, node_rank, guard_fd, *shown).run()
+            return slurm_step.run(request, place, guard_fd)
+        spec, node_rank = job_of(request)
+        prefix, fold = not request.console.no_prefix, request.console.fold
+        return StandaloneJob(spec, node_rank, guard_fd, prefix, fold).run()
     except click.ClickException as error:
         return show_usage_error("madagent", error)
     except MadrunError as error:
@@ -84,57 +48,19 @@ def run_command(argv: Sequence[str], guard_fd: int) -> int:
         return error.exit_status
 
 
-def job_of(values: dict[str, Any]) -> tuple[JobSpec, int]:
-    """The job spec and this node's rank, from the options; raises InputError."""
-    world = _world(values.pop("world_text"), {name: values.pop(name) for name in _SELECTION})
-    node_rank = place_in(world, values.pop("node_rank"), socket.gethostname())
+def job_of(request: Request) -> tuple[JobSpec, int]:
+    """The job spec and this node's rank; raises InputError."""
+    world = _world(request)
+    node_rank = place_in(world, request.place.node_rank, socket.gethostname())
     several = len(world.nodes) > 1
-    if several and not values["master_addr"]:
+    if several and not request.master.addr:
         raise InputError(
             "--master-addr is needed: by hand, nobody can tell the nodes of each other"
         )
-    values["master_port"] = values["master_port"] or (_DEFAULT_PORT if several else 0)
+    port = request.master.port or (_DEFAULT_PORT if several else 0)
+    request = request._replace(master=request.master._replace(port=port))
     job_id = time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex()
-    return spec_of(values, world, job_id), node_rank
-
-
-def spec_of(values: dict[str, Any], world: World, job_id: str) -> JobSpec:
-    """The job spec of this World, from the options that are left; raises InputError."""
-    mode = program_mode(
-        values.pop("module"),
-        values.pop("no_python"),
-        values["local_rank_arg"],
-        values.pop("no_local_rank"),
-    )
-    launcher = find(values["launcher"])
-    values["launcher"] = launcher.name
-    values["options"] = _options(launcher, values.pop("launcher_opts"))
-    checked_interface(values["interface"])
-    if values["core_list"]:
-        parse_core_list(values["core_list"])
-    here = os.getcwd()
-    values["workdir"] = os.path.join(here, values["workdir"]) if values["workdir"] else here
-    values["log_dir"] = asked_log_dir(values["log_dir"], here)
-    values["bind_cores"] = values["bind_cores"] or bool(values["core_list"])
-    spec = JobSpec(
-        job_id=job_id,
-        world=world,
-        argv=(values.pop("program"), *values.pop("args")),
-        mode=mode,
-        python=sys.executable,
-        **values,
-    )
-    who = process_table(spec)
-    shown_ranks(spec.output, who.size, who.noun)
-    return replace(spec, stdin=stdin_of(spec.stdin, who.size, who.noun))
-
-
-def _options(launcher: Launcher, texts: Sequence[str]) -> dict[str, str]:
-    if not texts:
-        return {}
-    from madrun.launchers.options import typed
-
-    return typed(launcher, texts)
+    return checked(job_spec(request, world, job_id, os.getcwd(), sys.executable)), node_rank
 
 
 def place_in(world: World, node_rank: int | None, hostname: str) -> int:
@@ -156,15 +82,14 @@ def place_in(world: World, node_rank: int | None, hostname: str) -> int:
     )
 
 
-def _world(world_text: str, chosen: dict[str, Any]) -> World:
-    if world_text:
-        named = [name for name, value in chosen.items() if value]
-        if named:
-            option = named[0].replace("_", "-")
+def _world(request: Request) -> World:
+    if not request.place.world_info:
+        return resolve(request.selection, os.environ, _count_devices).world
+    for key in asked_for(request):
+        if fields()[key].group == "selection":
+            option = key.replace("_", "-")
             raise InputError(f"--world-info names the hosts already: --{option} cannot be added")
-        return world_info.decode(world_text)
-    selection = Selection(**chosen)
-    return resolve(selection, os.environ, _count_devices).world
+    return world_info.decode(request.place.world_info)
 
 
 def _count_devices() -> int:

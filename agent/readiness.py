@@ -46,7 +46,7 @@ def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Rea
     base = inherited(environ)
     _check_programs(spec, node_rank, facts, base)
     log_dir, trouble = _log_dir(spec)
-    if not spec.bind_cores:
+    if not spec.workers.binds_cores:
         return Ready(facts, base, (), log_dir, trouble)
     from madrun.agent.binding import worker_cores
 

@@ -6,27 +6,16 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from madrun.hosts.hostfile import Host
+from madrun.options.request import Ssh
 from madrun.wire.key_line import KeyLine
 
 # The whole remote command is one argument of at most 128 KiB; larger world info travels in the
 # job spec over the channel.
 _WORLD_INFO_LIMIT = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class SshOptions:
-    """How to log in; None and empty leave it to ssh_config and the usual keys. Seconds."""
-
-    user: str = ""
-    port: int | None = None
-    key: str = ""
-    accept_new: bool = False
-    connect_timeout: float = 10.0
-    fan_out: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +29,7 @@ class Launch:
     runner_key: str
     world_info: str
     patience: float
-    ssh: SshOptions = field(default_factory=SshOptions)
+    ssh: Ssh = Ssh()
     backend_args: tuple[str, ...] = ()
 
     def command(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from madrun.hosts import filters, hostlist
 from madrun.hosts.hostfile import MAX_SLOTS, Host, parse_hosts, read_hostfile
 from madrun.hosts.world import Node, World
+from madrun.options.request import Selection
 from madrun.system.errors import InputError
 from madrun.system.words import counted
 
@@ -18,17 +19,6 @@ DEFAULT_HOSTFILE = "/job/hostfile"
 HOSTFILE_VARIABLE = "MADRUN_HOSTFILE"
 LOCALHOST = "localhost"
 THIS_MACHINE = "this machine"
-
-
-class Selection(NamedTuple):
-    """Which hosts and slots the user asked for; None or empty is not asked."""
-
-    hostfile: str | None = None
-    hosts: str | None = None
-    include: str = ""
-    exclude: str = ""
-    nnodes: int | None = None
-    nproc_per_node: int | None = None
 
 
 class Resources(NamedTuple):

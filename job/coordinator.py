@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from madrun.job.event_log import EventLog
 from madrun.job.outcome import Outcome, outcome_of
@@ -56,13 +56,6 @@ class RemoteLink(Link, Protocol):
         """Let in the agent with this key."""
 
 
-class Limits(NamedTuple):
-    """Seconds: for everybody to check in, and for one connection attempt."""
-
-    launch: float = 60.0
-    connect: float = 10.0
-
-
 class Coordinator:
     """Runs a job to its end. Everything happens on the loop; backends call in through ``post``."""
 
@@ -72,11 +65,11 @@ class Coordinator:
         spec: JobSpec,
         version: str,
         console: Callable[[Callable[[int, int], None]], Console],
-        limits: Limits,
+        connect_limit: float,
         progress: Progress,
         listeners: Sequence[Listener] = (),
     ) -> None:
-        self._loop, self._limits = loop, limits
+        self._loop, self._limits, self._connect_limit = loop, spec.limits, connect_limit
         self._machine = StateMachine(spec, version)
         # Looked up for each piece of output: not to be counted anew on a thousand nodes.
         who = self._machine.process_table
@@ -231,7 +224,7 @@ class Coordinator:
         if self._launch_timer is not None:
             self._launch_timer.cancel()
         if machine.state is JobState.ENDING and self._end_timer is None:
-            limit = machine.spec.grace + _KILL_ALLOWANCE
+            limit = machine.spec.limits.grace + _KILL_ALLOWANCE
             self._end_timer = self._loop.call_later(limit, self._ending_is_late)
         if machine.leaving and self._leaving_timer is None:
             self._leaving_timer = self._loop.call_later(_LEAVING_LIMIT, self._ending_is_late)
@@ -243,7 +236,7 @@ class Coordinator:
             self._progress.show(self._machine.missing())
 
     def _hasten(self) -> None:
-        rest = self._limits.connect + _ANSWER_ALLOWANCE
+        rest = self._connect_limit + _ANSWER_ALLOWANCE
         if self._launch_timer is not None and self._launch_timer.when > time.monotonic() + rest:
             self._launch_timer.cancel()
             self._launch_timer = self._loop.call_later(rest, self._launch_is_late)

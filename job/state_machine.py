@@ -292,7 +292,7 @@ class StateMachine:
         self.state = JobState.TRYING
         first = self._nodes[0]
         assert first.check_in is not None
-        given = self.spec.master_addr
+        given = self.spec.master.addr
         candidates = (given,) if given else first.addresses
         self.master = (candidates[0] if candidates else self.host(0), first.check_in.port)
         first.state, first.master = NodeState.REACHES_MASTER, self.master[0]
@@ -310,9 +310,9 @@ class StateMachine:
     def _go(self, now: float) -> list[Action]:
         self.state, self.started_at = JobState.STARTING, now
         check_in = self._nodes[self.node_ranks[0]].check_in
-        port = self.spec.master_port or (check_in.port if check_in else 0)
+        port = self.spec.master.port or (check_in.port if check_in else 0)
         if len(self._nodes) == 1:
-            self.master = (self.spec.master_addr or "127.0.0.1", port)
+            self.master = (self.spec.master.addr or "127.0.0.1", port)
         else:
             # One address for all; where the first one is not reached by some node, what it uses.
             self.master = (self._nodes[1].master, port)
@@ -361,7 +361,7 @@ class StateMachine:
         return self._settled([Tell(node_rank, Bye()), *self._next_step()])
 
     def _end_all(self, reason: str, grace: float | None = None, upto: int = LAST) -> list[Action]:
-        grace = self.spec.grace if grace is None else grace
+        grace = self.spec.limits.grace if grace is None else grace
         if self.state is JobState.OVER or (grace >= self._grace and upto <= self._stop_order.upto):
             return []
         self.state, self._grace = JobState.ENDING, min(grace, self._grace)

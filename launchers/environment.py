@@ -100,8 +100,8 @@ def node_environment(context: NodeContext) -> dict[str, str]:
         "GPUS_PER_NODE": str(context.node.local_world_size),
         "MASTER_ADDR": context.master_addr,
         "MASTER_PORT": str(context.master_port or ""),
-        "NCCL_SOCKET_IFNAME": spec.interface,
-        "GLOO_SOCKET_IFNAME": spec.interface,
+        "NCCL_SOCKET_IFNAME": spec.master.interface,
+        "GLOO_SOCKET_IFNAME": spec.master.interface,
         "MADRUN_JOB_ID": spec.job_id,
         "MADRUN_RESTART_COUNT": str(spec.restart_count),
     }

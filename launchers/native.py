@@ -38,7 +38,7 @@ def plan(context: NodeContext) -> NodePlan:
             **rank_environment(spec, node_rank, local_rank),
             **torchrun_environment(spec, node_rank, local_rank),
         }
-        devices = device_environment(node.devices, local_rank, spec.device_binding, facts)
+        devices = device_environment(node.devices, local_rank, spec.workers.device_binding, facts)
         threads = thread_environment(spec, node.local_world_size, facts)
         processes.append(
             ProcessPlan(
@@ -63,7 +63,7 @@ def command(spec: JobSpec, local_rank: int) -> tuple[str, ...]:
         start = (spec.python, "-u", "-m")
     else:
         start = (spec.python, "-u")
-    rank = (f"--local_rank={local_rank}",) if spec.local_rank_arg else ()
+    rank = (f"--local_rank={local_rank}",) if spec.workers.local_rank_arg else ()
     return (*start, spec.argv[0], *rank, *spec.argv[1:])
 
 

@@ -81,9 +81,9 @@ def process_table(spec: JobSpec) -> ProcessTable:
 def _check(spec: JobSpec, launcher: Launcher) -> None:
     """What madrun does to each worker it cannot do to those that somebody else starts."""
     asked = {
-        "--bind-cores-to-rank": spec.bind_cores,
-        "--device-binding worker": spec.device_binding == "worker",
-        "--local-rank-arg": spec.local_rank_arg and not launcher.passes_local_rank,
+        "--bind-cores-to-rank": spec.workers.binds_cores,
+        "--device-binding worker": spec.workers.device_binding == "worker",
+        "--local-rank-arg": spec.workers.local_rank_arg and not launcher.passes_local_rank,
     }
     for option in (name for name, given in asked.items() if given):
         per_worker = launcher.kind is LauncherKind.PER_WORKER

@@ -1,1 +1,1 @@
-"""The options that madrun and madagent share, and the types of their values."""
+"""What a user can ask for: each option once, with its type, default and help."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import madrun
 from madrun.launchers.process_table import process_table
-from madrun.runner.plan import Plan, Request
+from madrun.options.request import Request, asked_for
+from madrun.runner.plan import Plan
 
 # Said elsewhere in the record, or what may hold the values of variables.
-_NOT_OPTIONS = ("argv", "origins", "env", "additional_context")
+_NOT_OPTIONS = ("additional_context",)
 
 
 def described(plan: Plan) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def described(plan: Plan) -> dict[str, Any]:
         "world": {node.host: list(node.devices) for node in spec.world.nodes},
         "hosts": [
             {"name": each.name, "address": each.address, "user": each.user, "port": each.port}
-            for each in plan.resources.hosts
+            for each in plan.hosts
         ],
         "exported": sorted(spec.env),
         "log_dir": spec.log_dir,
@@ -45,15 +46,9 @@ def described(plan: Plan) -> dict[str, Any]:
 
 def _options(request: Request) -> dict[str, Any]:
     """What the user asked for besides the defaults, without the values of variables."""
-    defaults = Request(argv=())
     options = {
-        name: value
-        for name, value in request._asdict().items()
-        if name not in _NOT_OPTIONS and value != getattr(defaults, name)
+        name: value for name, value in asked_for(request).items() if name not in _NOT_OPTIONS
     }
-    for name in ("options", "slurm"):
-        if name in options:
-            options[name] = dict(options[name])
-    if request.exports:
-        options["exports"] = [text.partition("=")[0] for text in request.exports]
+    if "export" in options:
+        options["export"] = [text.partition("=")[0] for text in options["export"]]
     return options

@@ -13,6 +13,7 @@ from madrun.hosts.devices import NodeFacts
 from madrun.launchers.launcher import NodeContext
 from madrun.launchers.plan import NodePlan
 from madrun.launchers.registry import find
+from madrun.options.request import Config
 from madrun.runner.plan import Plan
 from madrun.runner.remote import launch_of
 from madrun.system.words import counted
@@ -34,20 +35,20 @@ def describe(plan: Plan, as_json: bool) -> str:
 
 def _settings(plan: Plan) -> list[str]:
     """Where the values of a config came from."""
-    if not plan.request.config and not plan.request.additional_context:
+    if plan.request.config == Config():
         return []
     from madrun.runner.config.origins import lines
 
-    return ["settings:", *lines(plan.request.origins, plan.request._asdict())]
+    return ["settings:", *lines(plan.request)]
 
 
 def as_object(plan: Plan) -> dict[str, Any]:
     """The plan as plain data; None stands for what is chosen at the start, or not to be shown."""
     spec = plan.spec
-    address = spec.master_addr or _default_master(plan)
+    address = spec.master.addr or _default_master(plan)
     facts = _facts(plan)
     plans = [
-        find(spec.launcher).plan(NodeContext(spec, node_rank, address, spec.master_port, facts))
+        find(spec.launcher).plan(NodeContext(spec, node_rank, address, spec.master.port, facts))
         for node_rank in _node_ranks(plan)
     ]
     return {
@@ -59,7 +60,7 @@ def as_object(plan: Plan) -> dict[str, Any]:
         "world": {node.host: list(node.devices) for node in spec.world.nodes},
         "world_info": world_info.encode(spec.world),
         "world_size": spec.world.world_size,
-        "master": {"addr": address, "port": spec.master_port or None},
+        "master": {"addr": address, "port": spec.master.port or None},
         "nodes": [_node(plan, node_plan) for node_plan in plans],
         "origins": dict(plan.request.origins),
     }
@@ -68,7 +69,7 @@ def as_object(plan: Plan) -> dict[str, Any]:
 def _facts(plan: Plan) -> NodeFacts:
     """This machine's devices and masks where it is the only one; others are not asked."""
     if plan.backend != LOCAL:
-        return NodeFacts(plan.request.gpu_vendor)
+        return NodeFacts(plan.request.selection.gpu_vendor)
     from madrun.hosts.devices import own_facts
 
     return own_facts()
@@ -76,7 +77,7 @@ def _facts(plan: Plan) -> NodeFacts:
 
 def _node_ranks(plan: Plan) -> Sequence[int]:
     """All nodes; where they are started one by one, by hand, only this one."""
-    own = plan.request.node_rank
+    own = plan.request.place.node_rank
     return range(len(plan.spec.world.nodes)) if own is None else (own,)
 
 
@@ -95,7 +96,7 @@ def _tool(plan: Plan) -> dict[str, Any] | None:
 def _default_master(plan: Plan) -> str:
     if len(plan.spec.world.nodes) == 1:
         return "127.0.0.1"
-    return plan.resources.hosts[0].address
+    return plan.hosts[0].address
 
 
 def _node(plan: Plan, node_plan: NodePlan) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _shown_environment(env: Mapping[str, str], plan: Plan) -> dict[str, str | No
 
     With ``--show-values`` all of it.
     """
-    hidden = () if plan.request.show_values else plan.spec.env
+    hidden = () if plan.request.console.show_values else plan.spec.env
     return {name: None if name in hidden else value for name, value in env.items()}
 
 

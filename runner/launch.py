@@ -7,17 +7,18 @@ from collections.abc import Callable
 
 import madrun
 from madrun.backends.registry import LOCAL, TOOLS
-from madrun.job.coordinator import Coordinator, Limits
+from madrun.job.coordinator import Coordinator
 from madrun.job.job_artifacts import ArtifactOptions, JobArtifacts
 from madrun.job.outcome import Outcome, failed
 from madrun.launchers.process_table import process_table
+from madrun.options.request import Request
 from madrun.output.console import Console
 from madrun.output.progress import Progress
 from madrun.record.event import OutcomeKind
 from madrun.record.guard_handover import GuardHandover
 from madrun.record.recorder import RecordedJob
 from madrun.runner.description import described
-from madrun.runner.plan import Plan, Request
+from madrun.runner.plan import Plan
 from madrun.system.errors import MadrunError
 from madrun.system.loop import Loop
 
@@ -29,11 +30,11 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
     must not become the exit status. Who lives on closes it.
     """
     request = plan.request
-    if request.node_rank is not None:
+    if request.place.node_rank is not None:
         from madrun.agent.standalone.standalone_job import StandaloneJob
 
-        shown = not request.no_prefix, request.fold
-        return StandaloneJob(plan.spec, request.node_rank, guard_fd, *shown).run()
+        shown = not request.console.no_prefix, request.console.fold
+        return StandaloneJob(plan.spec, request.place.node_rank, guard_fd, *shown).run()
     if plan.backend in TOOLS:
         from madrun.runner.remote import check_tool
 
@@ -73,13 +74,14 @@ def recorded_job(plan: Plan) -> RecordedJob:
 
 
 def _artifact_options(request: Request) -> ArtifactOptions:
+    console, record = request.console, request.record
     return ArtifactOptions(
-        as_json=request.as_json,
-        prefix=not request.no_prefix,
-        fold=request.fold,
-        verbose=request.verbose,
-        pid_file=os.path.abspath(request.pid_file) if request.pid_file else "",
-        save_pid=request.save_pid,
+        as_json=console.json,
+        prefix=not console.no_prefix,
+        fold=console.fold,
+        verbose=console.verbose,
+        pid_file=os.path.abspath(record.pid_file) if record.pid_file else "",
+        save_pid=record.save_pid,
     )
 
 
@@ -89,19 +91,16 @@ def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Coordinator:
 
     def console(on_taken: Callable[[int, int], None]) -> Console:
         made = artifacts.console(hosts, who.roles, on_taken, loop)
-        if plan.resources.cpu_only:
-            workers = "one worker" if world.world_size == 1 else f"{world.world_size} workers"
-            made.say(f"madrun: no GPU was found on this machine: {workers} on the CPU")
-        if request.verbose:
+        if request.console.verbose:
             made.say(f"madrun: backend {plan.backend}: {plan.backend_reason}")
         for note in plan.notes:
             made.say(f"madrun: {note}")
         return made
 
-    limits = Limits(request.launch_timeout, request.connect_timeout)
+    connect = request.ssh.connect_timeout
     progress = Progress(len(world.nodes))
     version, listeners = madrun.__version__, artifacts.listeners
-    return Coordinator(loop, plan.spec, version, console, limits, progress, listeners)
+    return Coordinator(loop, plan.spec, version, console, connect, progress, listeners)
 
 
 def _run_local(loop: Loop, job: Coordinator, plan: Plan) -> Outcome:

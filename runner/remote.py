@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from madrun.backends.base import Launch, SshOptions, runs_isolated
+from madrun.backends.base import Launch, runs_isolated
 from madrun.backends.registry import make, tool_command
 from madrun.hosts import world_info
 from madrun.job.coordinator import Coordinator
@@ -17,7 +17,7 @@ def run_remote(loop: Loop, job: Coordinator, plan: Plan) -> Outcome:
     """Start agents through the plan's backend and run the job to its end."""
     from madrun.wire.runner_channel import RunnerChannel
 
-    timeout = plan.spec.heartbeat_timeout
+    timeout = plan.spec.limits.heartbeat
     channel = RunnerChannel(
         loop.post, job.receive, lambda node_rank: job.silent(node_rank, timeout), timeout
     )
@@ -39,20 +39,13 @@ def launch_of(plan: Plan, ports: tuple[int, int], runner_key: str) -> Launch:
     """What the backend needs to know."""
     request = plan.request
     return Launch(
-        hosts=plan.resources.hosts,
+        hosts=plan.hosts,
         python=plan.spec.python,
-        isolated=not request.remote_python and runs_isolated(os.environ),
+        isolated=not request.program.python and runs_isolated(os.environ),
         ports=ports,
         runner_key=runner_key,
         world_info=world_info.encode(plan.spec.world),
-        patience=request.launch_timeout,
-        ssh=SshOptions(
-            user=request.ssh_user,
-            port=request.ssh_port,
-            key=request.ssh_key,
-            accept_new=request.ssh_accept_new,
-            connect_timeout=request.connect_timeout,
-            fan_out=request.fan_out,
-        ),
+        patience=request.limits.launch,
+        ssh=request.ssh,
         backend_args=backend_args(request, plan.backend),
     )

@@ -16,15 +16,17 @@ from madrun.hosts import devices, filters, world_info
 from madrun.hosts.core_list import parse_core_list
 from madrun.hosts.devices import CUDA_MASK, NodeFacts
 from madrun.hosts.hostfile import Host, parse_hostfile
-from madrun.hosts.resources import Resources, Selection, resolve
+from madrun.hosts.resources import Resources, resolve
 from madrun.hosts.world import Node, World
 from madrun.launchers import native
 from madrun.launchers.launcher import NodeContext
+from madrun.options.request import Selection, value_of
 from madrun.runner import cli as madrun_cli
 from madrun.runner import dry_run, env_file, exports
-from madrun.runner.plan import Request, make_plan
+from madrun.runner.plan import make_plan
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
+from support.requests import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -189,7 +191,7 @@ def check_local_worker_visible(given: dict[str, Any], resources: Resources, valu
 
 
 def check_local_master_addr(given: dict[str, Any], resources: Resources, value: str) -> None:
-    plan = make_plan(Request(("train.py",), nproc_per_node=given["device_count"]), {}, "/", "py")
+    plan = make_plan(request_of("train.py", nproc_per_node=given["device_count"]), {}, "/", "py")
     assert dry_run.as_object(plan)["master"]["addr"] == value
 
 
@@ -233,7 +235,7 @@ def check_launch(given: dict[str, Any], expect: dict[str, Any], folder: Path) ->
         if "no_ssh" in given:
             world = resolve(Selection(hostfile=str(hostfile)), {}, lambda: 0).world
             place_in(world, given["node_rank"], "head")
-        request = madrun_cli.command.main([*words, "x"], "madrun", standalone_mode=False)
+        request = madrun_cli.parsed([*words, "x"])
         return dry_run.as_object(make_plan(request, {}, "/", "py"))
 
     if "error" in expect:
@@ -253,14 +255,14 @@ def check_cli(given: dict[str, Any], expect: dict[str, Any]) -> None:
     argv = given["argv"]
     if "error" in expect:
         with pytest.raises(click.UsageError) as caught:
-            madrun_cli.command.main(argv, "madrun", standalone_mode=False)
+            madrun_cli.parsed(argv)
         assert caught.value.exit_code == expect["error"]["exit"]
         return
-    request = madrun_cli.command.main(argv, "madrun", standalone_mode=False)
+    request = madrun_cli.parsed(argv)
     for name, value in expect["ok"]["runner"].items():
-        assert getattr(request, {"num_gpus": "nproc_per_node"}[name]) == value
+        assert value_of(request, {"num_gpus": "nproc_per_node"}[name]) == value
     if "script" in expect["ok"]:
-        assert list(request.argv) == [expect["ok"]["script"], *expect["ok"]["script_args"]]
+        assert list(request.program.argv) == [expect["ok"]["script"], *expect["ok"]["script_args"]]
 
 
 LOCAL: dict[str, Callable[[dict[str, Any], Resources, Any], None]] = {

@@ -26,7 +26,7 @@ import pytest
 from madrun.agent import cli as agent_cli
 from madrun.hosts.hostfile import parse_hostfile
 from madrun.runner import cli as runner_cli
-from madrun.runner.plan import Request, make_plan
+from madrun.runner.plan import make_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -183,14 +183,14 @@ def test_commands_are_understood(block: Block, folder: Path) -> None:
         name, *args = shlex.split(line)
         if name not in COMMANDS:
             continue
-        values = COMMANDS[name].main(args, prog_name=name, standalone_mode=False)
-        if isinstance(values, Request):
-            assert make_plan(values, {}, str(folder), sys.executable).spec.argv
+        if name == "madrun":
+            request = runner_cli.parsed(args)
+            assert make_plan(request, {}, str(folder), sys.executable).spec.argv
         else:
-            for name in ("no_prefix", "fold", "color"):  # the console's, not the job's
-                values.pop(name)
-            values["node_rank"] = values["node_rank"] or 0  # nobody here is called node01
-            assert agent_cli.job_of(values)[0].argv
+            request = COMMANDS[name].main(args, prog_name=name, standalone_mode=False)
+            if request.place.node_rank is None:  # nobody here is called node01
+                request = request._replace(place=request.place._replace(node_rank=0))
+            assert agent_cli.job_of(request)[0].argv
 
 
 def as_pattern(shown: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from madrun.options.request import Request
 from madrun.runner import cli, dry_run
-from madrun.runner.plan import Request, make_plan
+from madrun.runner.plan import make_plan
 from madrun.runner.submit import sbatch, submit
 from madrun.system.errors import InputError
 
@@ -64,7 +65,7 @@ def program_of(case: dict[str, Any], folder: Path) -> list[str]:
 
 
 def request_of(words: list[str]) -> Request:
-    request = cli.command.main(words, "madrun", standalone_mode=False)
+    request = cli.parsed(words)
     assert isinstance(request, Request)
     return request
 
@@ -88,7 +89,7 @@ def batch_script(case: dict[str, Any], folder: Path) -> str:
     """What ``--submit slurm --dry-run`` prints."""
     words, program = words_of(case, folder), program_of(case, folder)
     request = request_of([*words, *program])
-    assert request.submit == "slurm", "a config with the section slurm is submitted"
+    assert request.submit.scheduler == "slurm", "a config with the section slurm is submitted"
     return sbatch.script(submit.batch_of(request, {}, str(folder), "py"))
 
 

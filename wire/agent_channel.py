@@ -148,8 +148,8 @@ class AgentChannel:
             return
         now = time.monotonic()
         if isinstance(message, Begin):
-            self._liveness.set_timeout(message.spec.heartbeat_timeout)
-            self._udp_interval = message.spec.heartbeat_timeout / HEARTBEATS_PER_TIMEOUT
+            self._liveness.set_timeout(message.spec.limits.heartbeat)
+            self._udp_interval = message.spec.limits.heartbeat / HEARTBEATS_PER_TIMEOUT
             self._next_udp_heartbeat = now
         self._liveness.message(now)
         if isinstance(message, Heartbeat):

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import msgpack
 
 from madrun.hosts.world import Node, World
+from madrun.options.spec_groups import Limits, Master, Workers
 from madrun.system.errors import InputError, WireError
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import ExitKind, Message
@@ -48,8 +49,8 @@ def unpack(frame: bytes) -> Message:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, JobSpec):
-        return {name: _plain(getattr(value, name)) for name in _names(JobSpec)}
+    if isinstance(value, JobSpec | Master | Workers | Limits):
+        return {name: _plain(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, World):
         return [[node.host, list(node.devices)] for node in value.nodes]
     if isinstance(value, ExitKind):
@@ -62,9 +63,11 @@ def _names(kind: type) -> list[str]:
 
 
 def _annotation(kind: type, name: str) -> str:
-    """The annotation of a field as it is written; NamedTuple wraps it in a ForwardRef."""
+    """The type of a field as it is written; NamedTuple wraps it in a ForwardRef, and a group
+    annotates it with its option."""
     annotation = kind.__annotations__[name]
-    return str(getattr(annotation, "__forward_arg__", annotation))
+    text = str(getattr(annotation, "__forward_arg__", annotation))
+    return text.removeprefix("Annotated[").partition(", Option(")[0]
 
 
 def _build(kind: type, content: Any) -> Any:
@@ -105,6 +108,10 @@ def _strings(value: Any) -> dict[str, str]:
     return {text(key): text(each) for key, each in _exactly(dict)(value).items()}
 
 
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else str(_exactly(str)(value))
+
+
 def _world(value: Any) -> World:
     pairs = [_exactly(list)(pair) for pair in _exactly(list)(value)]
     if any(len(pair) != 2 for pair in pairs):
@@ -138,6 +145,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "tuple[tuple[int, ...], ...]": _tuples_of_ints,
     "dict[str, str]": _strings,
     "ExitKind": _exit_kind,
+    "str | None": _text_or_none,
     "World": _world,
+    "Master": lambda value: _build(Master, value),
+    "Workers": lambda value: _build(Workers, value),
+    "Limits": lambda value: _build(Limits, value),
     "JobSpec": lambda value: _build(JobSpec, value),
 }

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass, field
 
 from madrun.hosts.world import World
+from madrun.options.spec_groups import EXEC as EXEC
+from madrun.options.spec_groups import MODULE as MODULE
+from madrun.options.spec_groups import PYTHON as PYTHON
+from madrun.options.spec_groups import Limits, Master, Workers
 from madrun.system.errors import InputError
 
 _RANKS = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _OUTPUTS = "allowed are all, first, none, or ranks as 0,3-5"
-
-# How the program is run: by the Python interpreter, as a module, or as it is.
-PYTHON, MODULE, EXEC = "python", "module", "exec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,11 @@ class JobSpec:
     """One launch, as data: argv, working directory and environment travel byte for byte.
 
     Strings hold what the operating system gave (surrogate escapes for bytes that are no UTF-8).
-    Times are seconds. ``master_port`` 0 and an empty ``master_addr`` mean: chosen at the start.
+    The groups are those of the options; the rest is made of what the user said.
     ``log_dir`` may be empty; one that is ``log_dir_optional`` was not asked for, and a node that
     cannot have it does without.
-    ``interface`` is the network interface for collectives (empty: the libraries choose).
     ``options`` are the launcher's own, by the names of its config section; a list is JSON.
-    ``client`` is what runs against a server once it is ready (empty: nothing), ``ready_timeout``
-    how long that may take.
+    ``client`` is what runs against a server once it is ready (empty: nothing).
     """
 
     job_id: str
@@ -37,23 +36,16 @@ class JobSpec:
     python: str = "python3"
     workdir: str = ""
     env: dict[str, str] = field(default_factory=dict)
-    master_addr: str = ""
-    master_port: int = 0
-    device_binding: str = "node"
-    bind_cores: bool = False
-    core_list: str = ""
-    local_rank_arg: bool = False
+    master: Master = Master()
+    workers: Workers = Workers()
+    limits: Limits = Limits()
     log_dir: str = ""
     log_dir_optional: bool = False
     output: str = "all"
     stdin: str = "none"
-    grace: float = 15.0
-    heartbeat_timeout: float = 5.0
     restart_count: int = 0
-    interface: str = ""
     options: dict[str, str] = field(default_factory=dict)
     client: tuple[str, ...] = ()
-    ready_timeout: float = 1800.0
 
 
 def shown_ranks(output: str, count: int, noun: str = "ranks") -> frozenset[int]:

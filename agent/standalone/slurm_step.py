@@ -11,35 +11,33 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from madrun.hosts import filters, hostlist, slurm
 from madrun.hosts.devices import NodeFacts, own_facts
 from madrun.hosts.hostfile import Host
-from madrun.hosts.resources import HOSTFILE_VARIABLE, first_devices
+from madrun.hosts.resources import first_devices, names_hosts
 from madrun.hosts.slurm import Place
 from madrun.hosts.world import World
+from madrun.job.spec import checked, job_spec
+from madrun.options.request import Place as ByHand
+from madrun.options.request import Request
 from madrun.system.errors import InputError
 from madrun.system.exits import FAILED
 from madrun.system.words import counted
 
 if TYPE_CHECKING:
     from madrun.agent.standalone.rendezvous import NodeCapacity
-    from madrun.wire.jobspec import JobSpec
 
-    SpecOf = Callable[[dict[str, Any], World, str], JobSpec]
-
-# Who names the hosts by hand does not want Slurm's.
-_BY_HAND = ("hostfile", "hosts", "world_text", "node_rank")
 _KILL_WAIT = 30.0  # seconds from TERM to KILL at a scancel; Slurm's default
 _TO_END = 5.0  # seconds of it that the agent needs for itself
 
 
-def place_of(values: Mapping[str, Any], environ: Mapping[str, str]) -> Place | None:
+def place_of(request: Request, environ: Mapping[str, str]) -> Place | None:
     """This node's place in a Slurm step; None where it is started by hand. Raises InputError."""
-    named = [name for name in _BY_HAND if values[name] not in (None, "")]
-    if named or environ.get(HOSTFILE_VARIABLE):
+    # Who names the hosts by hand does not want Slurm's.
+    if names_hosts(request.selection, environ) or request.place != ByHand():
         return None
     try:
         return slurm.place(environ, socket.gethostname())
@@ -49,48 +47,38 @@ def place_of(values: Mapping[str, Any], environ: Mapping[str, str]) -> Place | N
         sys.exit(InputError.exit_status)  # the first task says it for all
 
 
-def run(
-    values: dict[str, Any],
-    place: Place,
-    spec_of: SpecOf,
-    guard_fd: int,
-    prefix: bool,
-    fold: bool,
-) -> int:
-    """Run this node's part of the step; returns the exit status, the same on all nodes.
-
-    ``spec_of`` makes the job spec of the other options, a World and a job id.
-    """
+def run(request: Request, place: Place, guard_fd: int) -> int:
+    """Run this node's part of the step; returns the exit status, the same on all nodes."""
     try:
-        return _run(values, place, spec_of, guard_fd, prefix, fold)
+        return _run(request, place, guard_fd)
     except InputError:
         if place.node_rank == 0:
             raise
         sys.exit(InputError.exit_status)  # the same everywhere: the first node says it for all
 
 
-def _run(
-    values: dict[str, Any], place: Place, spec_of: SpecOf, guard_fd: int, prefix: bool, fold: bool
-) -> int:
+def _run(request: Request, place: Place, guard_fd: int) -> int:
     from madrun.agent.standalone.rendezvous import meet
     from madrun.agent.standalone.standalone_job import StandaloneJob
     from madrun.system.loop import Loop
 
-    _check(values, place)
-    chosen = {name: values.pop(name) for name in ("include", "exclude", "nproc_per_node")}
-    for name in (*_BY_HAND, "nnodes"):
-        values.pop(name)
-    own = node_capacity(place, own_facts(), chosen["nproc_per_node"])
-    address = values["master_addr"] or place.hosts[0]
+    _check(request, place)
+    asked = request.selection
+    own = node_capacity(place, own_facts(), asked.nproc_per_node)
+    address = request.master.addr or place.hosts[0]
     loop = Loop()
     loop.watch(guard_fd, lambda: os._exit(FAILED))  # nothing was started yet
-    met = meet(loop, place, own, address, values["master_port"])
+    met = meet(loop, place, own, address, request.master.port)
     loop.unwatch(guard_fd)
-    world = world_of(place, met.strengths, **chosen)
-    values["master_port"] = met.master_port
-    values["master_addr"] = address if len(place.hosts) > 1 else values["master_addr"]
-    spec = spec_of(values, world, f"slurm-{place.job_id}.{place.step_id}")
-    _warn(place, own, spec.grace)
+    world = world_of(place, met.strengths, asked.include, asked.exclude, asked.nproc_per_node)
+    master = request.master._replace(port=met.master_port)
+    if len(place.hosts) > 1:
+        master = master._replace(addr=address)
+    job_id = f"slurm-{place.job_id}.{place.step_id}"
+    request = request._replace(master=master)
+    spec = checked(job_spec(request, world, job_id, os.getcwd(), sys.executable))
+    _warn(place, own, spec.limits.grace)
+    prefix, fold = not request.console.no_prefix, request.console.fold
     solo = StandaloneJob(spec, place.node_rank, guard_fd, prefix, fold, loop, met.lines)
     status = solo.run()
     if solo.somebody_is_silent:
@@ -137,8 +125,8 @@ def world_of(
     return World(first_devices(nodes, nproc_per_node, "Slurm"))
 
 
-def _check(values: Mapping[str, Any], place: Place) -> None:
-    want = values["nnodes"]
+def _check(request: Request, place: Place) -> None:
+    want = request.selection.nnodes
     if want is not None and want != len(place.hosts):
         raise InputError(
             f"--nnodes {want}: srun has started madagent on {len(place.hosts)} nodes;"

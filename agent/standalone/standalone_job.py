@@ -160,11 +160,13 @@ class StandaloneJob:
             case Serving(url):
                 self._console.announce(f"READY {url}")
             case Concluded():
-                self._agent.receive(End(self._spec.grace, "the client is done", upto=0))
+                self._agent.receive(End(self._spec.limits.grace, "the client is done", upto=0))
                 if self._peers is not None and len(self._spec.world.nodes) > 1:
                     self._peers.failed(0, "the client is done")  # the end of all, and no failure
             case Drained(following):
-                self._agent.receive(End(self._spec.grace, "the step before is done", following))
+                self._agent.receive(
+                    End(self._spec.limits.grace, "the step before is done", following)
+                )
 
     def _checked_in(self, message: CheckIn) -> None:
         if message.problem:
@@ -175,7 +177,7 @@ class StandaloneJob:
             return
         if message.log_trouble:
             self._console.say(f"madagent: no log files: {message.log_trouble}")
-        self._master_port = self._spec.master_port or message.port
+        self._master_port = self._spec.master.port or message.port
         self._ports = message.ports
         self._expect_usual_ports()
         if self._peers is not None:
@@ -197,7 +199,7 @@ class StandaloneJob:
 
     def _go(self) -> None:
         self._started_at = time.monotonic()
-        address = self._spec.master_addr or "127.0.0.1"
+        address = self._spec.master.addr or "127.0.0.1"
         alone = len(self._spec.world.nodes) == 1  # else the others know only the usual ports
         places = ((address,), (self._ports,)) if alone and self._ports else ((), ())
         self._agent.receive(Go(address, self._master_port, *places))
@@ -209,7 +211,7 @@ class StandaloneJob:
                 self._go()
             case "failed":
                 self._failure = word
-                self._agent.receive(End(self._spec.grace, word.text))
+                self._agent.receive(End(self._spec.limits.grace, word.text))
             case "over":
                 self._over = True
                 self._leave_when_over()

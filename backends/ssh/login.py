@@ -16,8 +16,8 @@ from typing import Any
 
 import paramiko
 
-from madrun.backends.base import SshOptions
 from madrun.hosts.hostfile import Host
+from madrun.options.request import Ssh
 from madrun.system.errors import ClusterError
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -47,7 +47,7 @@ class Target:
 class Logins:
     """Logs in to the hosts of one job; a jump host is logged in to once for all of them."""
 
-    def __init__(self, options: SshOptions) -> None:
+    def __init__(self, options: Ssh) -> None:
         self._options = options
         self._config = _read_config()
         self._jumps: dict[str, paramiko.SSHClient] = {}

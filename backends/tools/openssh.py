@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from madrun.backends.base import SshOptions
 from madrun.hosts.hostfile import Host
+from madrun.options.request import Ssh
 from madrun.system.errors import InputError
 
 _ASK_LIMIT = 5.0  # seconds
@@ -63,7 +63,7 @@ def find_failure(line: str) -> Failure | None:
     return None
 
 
-def common_login(hosts: Sequence[Host], ssh: SshOptions, tool: str) -> SshOptions:
+def common_login(hosts: Sequence[Host], ssh: Ssh, tool: str) -> Ssh:
     """The options with the one user and the one port that all hosts have.
 
     Raises InputError where the hosts differ: such a tool has one set of options for all.
@@ -79,17 +79,10 @@ def common_login(hosts: Sequence[Host], ssh: SshOptions, tool: str) -> SshOption
             )
     if re.search(r"\s", ssh.key):
         raise InputError(f"--ssh-key {ssh.key!r}: --backend {tool} takes no blanks in this path")
-    return SshOptions(
-        user=users.pop(),
-        port=ports.pop(),
-        key=ssh.key,
-        accept_new=ssh.accept_new,
-        connect_timeout=ssh.connect_timeout,
-        fan_out=ssh.fan_out,
-    )
+    return ssh._replace(user=users.pop(), port=ports.pop())
 
 
-def asked_words(ssh: SshOptions) -> list[str]:
+def asked_words(ssh: Ssh) -> list[str]:
     """ssh's words for what the user asked of madrun; first on a line, for the first counts."""
     words = ["-l", ssh.user] if ssh.user else []
     words += ["-p", str(ssh.port)] if ssh.port else []
@@ -97,7 +90,7 @@ def asked_words(ssh: SshOptions) -> list[str]:
     return words + (["-o", "StrictHostKeyChecking=accept-new"] if ssh.accept_new else [])
 
 
-def default_words(ssh: SshOptions, key_exchange: str = "") -> list[str]:
+def default_words(ssh: Ssh, key_exchange: str = "") -> list[str]:
     """ssh's words for what madrun wants where nobody said otherwise; last on a line."""
     words = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={math.ceil(ssh.connect_timeout)}"]
     return words + (["-o", f"KexAlgorithms={key_exchange}"] if key_exchange else [])

@@ -7,23 +7,24 @@ Nothing here is imported unless one of the two options is given.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from madrun.hosts.devices import own_facts
 from madrun.launchers import multi_node_args, registry
 from madrun.launchers.launcher import Launcher
+from madrun.options.request import Request, changed, fields
 from madrun.runner import exports
 from madrun.runner.config import file as config_file
 from madrun.runner.config import older_forms as older_config
 from madrun.runner.config.keys import Setting, Settings, check
 from madrun.runner.config.origins import origins_of
-from madrun.runner.plan import Request, launcher_and_backend
+from madrun.runner.plan import with_backend
 from madrun.system.errors import InputError
 
 LOCAL, SLURM, KUBERNETES = "local", "slurm", "k8s"
 _INSIDE_SLURM = "SLURM_JOB_ID"
 
-# Where a field of the request may stand, the first one winning. Counts that follow from a
+# Where the value of an option may stand, the first one winning. Counts that follow from a
 # scheduler's are used where nobody says otherwise.
 _PLACES: dict[str, tuple[str, ...]] = {
     "launcher": ("distributed.launcher",),
@@ -38,35 +39,30 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "master_addr": ("multi_node_args.MASTER_ADDR",),
     "master_port": ("distributed.master_port", "multi_node_args.MASTER_PORT"),
     "interface": ("slurm.network_interface",),
-    "gpu_vendor": ("gpu_vendor",),
     "hosts": ("hosts",),
     "hostfile": ("hostfile",),
 }
-_NUMBERS = frozenset({"nnodes", "nproc_per_node", "master_port"})
 # Where a job runs is one decision: who types one of these means none of the file's.
 _WHERE = frozenset({"hosts", "hostfile", "backend", "submit"})
 
 
-def configured(request: Request, typed: frozenset[str], environ: Mapping[str, str]) -> Request:
-    """The request with what its config says; ``typed`` are the fields that the user typed.
+def configured(request: Request, environ: Mapping[str, str]) -> Request:
+    """The request with what its config says; its origins tell what the user typed.
     Raises InputError for whatever is wrong in the config, by source, section and key.
     """
-    settings = read(request.config, request.additional_context)
-    argv = request.argv or _program(settings)
+    typed = frozenset(request.origins)
+    settings = read(request.config.files, request.config.texts)
+    argv = request.program.argv or _program(settings)
     settings = older_config.from_slurm_args(settings, argv)
     settings = older_config.from_multi_node_args(settings)
     where = deployment(settings)
-    fields = {name: found for name in _PLACES if (found := _first(settings, _PLACES[name]))}
+    found = {name: found for name in _PLACES if (found := _first(settings, _PLACES[name]))}
     if typed & {"hosts", "hostfile"}:
-        fields = {name: fields[name] for name in fields.keys() - {"hosts", "hostfile"}}
-    values: dict[str, Any] = {
-        name: int(setting.value) if name in _NUMBERS else setting.value
-        for name, setting in fields.items()
-        if name not in typed
-    }
-    request = request._replace(argv=argv, **values)
+        found = {name: found[name] for name in found.keys() - {"hosts", "hostfile"}}
+    request = changed(request, {name: _value(name, found[name]) for name in found.keys() - typed})
     if "launcher" not in typed:  # what was typed may also be a backend's name
-        request = request._replace(launcher=registry.find(request.launcher).name)
+        launcher = registry.find(request.program.launcher).name
+        request = changed(request, {"launcher": launcher})
     _check_counts(settings, request)
     request = _by_hand(settings, request, typed)
     if where == KUBERNETES and not typed & _WHERE:
@@ -75,17 +71,27 @@ def configured(request: Request, typed: frozenset[str], environ: Mapping[str, st
             " the section was read and is right"
         )
     if where == SLURM and not typed & _WHERE and not environ.get(_INSIDE_SLURM):
-        request = request._replace(submit=SLURM)
-    launcher = launcher_and_backend(request)[0]
-    options = _options(settings, launcher)
-    if not request.argv and (program := launcher.default_program(options)):
-        options.pop(program.option, None)
-        request = request._replace(argv=program.argv, mode=program.mode)
+        request = changed(request, {"submit": SLURM})
+    origins = origins_of(settings, found, typed)
+    return _with_sections(settings, request, argv)._replace(origins=origins)
+
+
+def _value(name: str, setting: Setting) -> Any:
+    """A setting as its option's type has it."""
+    kind = fields()[name].kind
+    return int(setting.value) if int in (kind, *get_args(kind)) else setting.value
+
+
+def _with_sections(settings: Settings, request: Request, argv: tuple[str, ...]) -> Request:
+    """The request with the sections that no option stands for."""
+    program, vendor = request.program, settings.get("gpu_vendor")
+    slurm = {name: each.value for name, each in settings.under("slurm").items()}
+    launcher = registry.find(with_backend(request).program.launcher)
     return request._replace(
-        env=_variables(settings),
-        options=options,
-        slurm={name: each.value for name, each in settings.under("slurm").items()},
-        origins=origins_of(settings, fields, typed),
+        program=program._replace(argv=argv, section=_options(settings, launcher)),
+        environment=request.environment._replace(section=_variables(settings)),
+        submit=request.submit._replace(section=slurm),
+        selection=request.selection._replace(gpu_vendor=vendor.value if vendor else ""),
     )
 
 
@@ -143,32 +149,34 @@ def _check_counts(settings: Settings, request: Request) -> None:
             f"{nnodes.origin}: {nnodes.value} nodes, but {nodes.origin}: {nodes.value};"
             " they must agree"
         )
-    most = per_node or settings.get("k8s.gpu_count")
-    if most and (request.nproc_per_node or 0) > int(most.value):
+    most, want = per_node or settings.get("k8s.gpu_count"), request.selection.nproc_per_node
+    if most and (want or 0) > int(most.value):
         raise InputError(
-            f"nproc_per_node is {request.nproc_per_node}, but {most.origin} is {most.value};"
+            f"nproc_per_node is {want}, but {most.origin} is {most.value};"
             " a node cannot have more workers than GPUs"
         )
 
 
 def _by_hand(settings: Settings, request: Request, typed: frozenset[str]) -> Request:
     """One node of a job that a person starts on each node; typed hosts and ports win."""
-    place = older_config.by_hand(settings, request.nnodes, request.nproc_per_node, _count_devices)
+    asked = request.selection
+    place = older_config.by_hand(settings, asked.nnodes, asked.nproc_per_node, _count_devices)
     if place is None:
         return request
+    values: dict[str, Any] = {"nnodes": place.nnodes, "node_rank": place.node_rank}
     if "launcher" not in typed and not settings.get("distributed.launcher"):
-        request = request._replace(launcher=multi_node_args.LAUNCHER.name)
+        values["launcher"] = multi_node_args.LAUNCHER.name
     if not typed & {"hosts", "hostfile"}:
-        request = request._replace(hosts=place.hosts, hostfile=None)
+        values |= {"hosts": place.hosts, "hostfile": None}
     runner = settings.get("multi_node_args.RUNNER")
     mpirun = runner is not None and runner.value == "mpirun"
-    if place.nnodes > 1 and not request.master_addr and not mpirun:
+    if place.nnodes > 1 and not request.master.addr and not mpirun:
         source = settings.sections["multi_node_args"]
         raise InputError(
             f"{source}: multi_node_args: MASTER_ADDR is needed: by hand, no node knows the others"
         )
-    port = request.master_port or older_config.DEFAULT_PORT
-    return request._replace(nnodes=place.nnodes, node_rank=place.node_rank, master_port=port)
+    values["master_port"] = request.master.port or older_config.DEFAULT_PORT
+    return changed(request, values)
 
 
 def _count_devices() -> int:

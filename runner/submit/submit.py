@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from typing import IO
 
 from madrun.backends.base import runs_isolated
-from madrun.hosts.resources import Selection, names_hosts
+from madrun.hosts.resources import names_hosts
 from madrun.launchers.registry import find
+from madrun.options.option import BOTH
 from madrun.options.option_types import nearest
+from madrun.options.request import Nodes, Request, Selection, asked_for, fields
 from madrun.runner.config.keys import SLURM
-from madrun.runner.plan import Request, exported, make_plan
+from madrun.runner.plan import exported, make_plan
 from madrun.runner.submit.sbatch import Batch, script
 from madrun.system.errors import ClusterError, InputError
 from madrun.system.exits import exit_status
@@ -28,13 +30,8 @@ _GPUS = re.compile(r"([1-9][0-9]{0,3})$")  # "8", "a100:8"
 _USUAL_COUNTS = (8, 4, 2, 1, 16)
 _LOOK_INTERVAL = 0.5  # seconds: the log comes from other machines, whose writes nobody tells us
 _READ = 65536
-# Options that madagent has as well, by the field of the request.
-_PASSED = (
-    "include", "exclude", "nproc_per_node", "master_addr", "master_port", "launcher",
-    "device_binding", "grace", "output", "stdin", "log_dir", "interface",
-)  # fmt: skip
-_FLAGS = {"local_rank_arg": "--local-rank-arg", "no_prefix": "--no-prefix", "fold": "--fold"}
-_MODES = {"module": ["--module"], "exec": ["--no-python"], "python": []}
+# Said otherwise: to Slurm, in the environment, or as a whole path.
+_NOT_PASSED = ("nnodes", "workdir", "launcher_opt")
 
 
 def submit(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> int:
@@ -43,12 +40,12 @@ def submit(request: Request, environ: Mapping[str, str], cwd: str, python: str) 
     Raises InputError, and ClusterError where sbatch is not there or refuses.
     """
     batch = batch_of(request, environ, cwd, python)
-    text = script(batch, request.show_values)
+    text = script(batch, request.console.show_values)
     if request.dry_run:
-        print(json.dumps({"script": text}, indent=2) if request.as_json else text.rstrip("\n"))
+        print(json.dumps({"script": text}, indent=2) if request.console.json else text.rstrip("\n"))
         return 0
     os.makedirs(os.path.dirname(batch.output), exist_ok=True)
-    command = ["sbatch", "--parsable", *(["--wait"] if request.wait else [])]
+    command = ["sbatch", "--parsable", *(["--wait"] if request.submit.wait else [])]
     process = _start(command, {**environ, **batch.env})
     assert process.stdin is not None
     assert process.stdout is not None
@@ -60,32 +57,32 @@ def submit(request: Request, environ: Mapping[str, str], cwd: str, python: str) 
     log = batch.output.replace("%j", job_id)
     print(job_id, flush=True)
     sys.stderr.write(f"madrun: Slurm job {job_id} is submitted; its output: {log}\n")
-    return _follow(process, job_id, log) if request.wait else process.wait()
+    return _follow(process, job_id, log) if request.submit.wait else process.wait()
 
 
 def batch_of(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Batch:
     """What the script is made of; raises InputError."""
-    selection = Selection(hostfile=request.hostfile, hosts=request.hosts)
-    if names_hosts(selection, {}):
+    asked = request.selection
+    if names_hosts(asked, {}):
         raise InputError(
             "--submit slurm: Slurm chooses the hosts, so none can be named"
             " (--slurm nodelist=LIST asks it for some)"
         )
-    if request.client:
+    if request.serving.client:
         raise InputError(
             "--client: what is submitted runs without madrun, which would start it"
             " (give the model as --launcher-opt model=M, and the client as PROGRAM)"
         )
-    settings = {**request.slurm, **_typed(request.slurm_settings)}
-    nodes = request.nnodes or int(settings.get("nodes") or 1)
+    settings = {**request.submit.section, **_typed(request.submit.settings)}
+    nodes = asked.nnodes or int(settings.get("nodes") or 1)
     _check_launcher(request, nodes, settings.get("gpus_per_node", ""), environ, cwd)
-    if request.nproc_per_node and "gpus_per_node" not in settings:
-        settings["gpus_per_node"] = str(request.nproc_per_node)
+    if asked.nproc_per_node and "gpus_per_node" not in settings:
+        settings["gpus_per_node"] = str(asked.nproc_per_node)
     folder = os.path.join(cwd, settings.get("output_dir") or "")
     try:
-        words = shlex.split(request.backend_args)
+        words = shlex.split(request.nodes.backend_args)
     except ValueError as error:
-        raise InputError(f"--backend-args {request.backend_args!r}: {error}") from None
+        raise InputError(f"--backend-args {request.nodes.backend_args!r}: {error}") from None
     return Batch(
         nodes=nodes,
         settings=settings,
@@ -104,17 +101,14 @@ def _check_launcher(
     How many workers a node has may be known to Slurm alone: then any usual number will do.
     """
     found = _GPUS.search(gpus)
-    known = request.nproc_per_node or (int(found[1]) if found else 0)
+    known = request.selection.nproc_per_node or (int(found[1]) if found else 0)
     problems = []
-    planned = request._replace(
-        submit="", dry_run=True, include="", exclude="", nnodes=None, nproc_per_node=None,
-        backend="auto", backend_args="",
-    )  # fmt: skip
-    find(request.launcher)
+    planned = request._replace(nodes=Nodes(), dry_run=True)
+    find(request.program.launcher)
     for count in (known,) if known else _USUAL_COUNTS:
         hosts = ",".join(f"node{number}:{count}" for number in range(nodes))
         try:
-            make_plan(planned._replace(hosts=hosts), environ, cwd, "python3")
+            make_plan(planned._replace(selection=Selection(hosts=hosts)), environ, cwd, "python3")
         except InputError as error:
             problems.append(error)
         else:
@@ -137,23 +131,18 @@ def _typed(settings: tuple[str, ...]) -> dict[str, str]:
 
 def _agent(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> list[str]:
     """The words of madagent that say what those of this madrun do."""
-    defaults = Request(argv=())
-    interpreter = request.remote_python or python
-    isolated = not request.remote_python and runs_isolated(environ)
-    words = [interpreter, *(["-I"] if isolated else []), "-m", "madrun.agent"]
-    for name in _PASSED:
-        value = getattr(request, name)
-        if value != getattr(defaults, name):
-            words.append(f"--{name.replace('_', '-')}={value}")
-    typed = {text.partition("=")[0].replace("-", "_") for text in request.launcher_opts}
-    config = [f"{name}={value}" for name, value in request.options.items() if name not in typed]
-    words += [f"--launcher-opt={text}" for text in (*config, *request.launcher_opts)]
-    words += [option for name, option in _FLAGS.items() if getattr(request, name)]
-    words += ["--bind-cores-to-rank"] if request.bind_cores else []
-    words += [f"--bind-core-list={request.core_list}"] if request.core_list else []
-    words += _MODES[request.mode]
-    words.append(f"--workdir={os.path.join(cwd, request.workdir) if request.workdir else cwd}")
-    return [*words, "--", *request.argv]
+    program = request.program
+    isolated = not program.python and runs_isolated(environ)
+    words = [program.python or python, *(["-I"] if isolated else []), "-m", "madrun.agent"]
+    for key, value in asked_for(request).items():
+        if fields()[key].option.of == BOTH and key not in _NOT_PASSED:
+            option = f"--{key.replace('_', '-')}"
+            words.append(option if value is True else f"{option}={value}")
+    typed = {text.partition("=")[0].replace("-", "_") for text in program.launcher_opts}
+    config = [f"{name}={value}" for name, value in program.section.items() if name not in typed]
+    words += [f"--launcher-opt={text}" for text in (*config, *program.launcher_opts)]
+    words.append(f"--workdir={os.path.join(cwd, program.workdir) if program.workdir else cwd}")
+    return [*words, "--", *program.argv]
 
 
 def _start(command: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from madrun.hosts.world import Node, World
+from madrun.options.spec_groups import Limits
 from madrun.wire.codec import pack, unpack
 from madrun.wire.jobspec import EXEC, JobSpec
 from madrun.wire.messages import (
@@ -148,9 +149,9 @@ def spec(tmp_path: Path) -> Spec:
     def make(script: str = "pass", **change: Any) -> JobSpec:
         (tmp_path / "train.py").write_text(script)
         world = World((Node("here", (0, 1)), Node("there", (0,))))
-        made = JobSpec(
-            "j", world, ("train.py",), python=sys.executable, workdir=str(tmp_path), grace=60.0
-        )
+        here, limits = str(tmp_path), Limits(grace=60.0)
+        made = JobSpec("j", world, ("train.py",), workdir=here, limits=limits)
+        made = dataclasses.replace(made, python=sys.executable)
         return dataclasses.replace(made, **change)
 
     return make

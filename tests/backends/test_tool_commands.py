@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from madrun.backends.base import Launch, SshOptions
+from madrun.backends.base import Launch
 from madrun.backends.tools.mpich import IMPI, MPICH, MVAPICH
 from madrun.backends.tools.openmpi import OPENMPI
 from madrun.backends.tools.openssh import quick_first
 from madrun.backends.tools.pdsh import PDSH
 from madrun.backends.tools.tool import Tool, find_program, runner_addresses, tool_environment
 from madrun.hosts.hostfile import Host
+from madrun.options.request import Ssh
 from madrun.system.errors import ClusterError, InputError
 
 TOOLS: tuple[Tool, ...] = (PDSH, OPENMPI, MPICH, IMPI, MVAPICH)
-ASKED = SshOptions("bob", 2222, "/keys/id", accept_new=True, connect_timeout=2.5)
+ASKED = Ssh("bob", 2222, "/keys/id", accept_new=True, connect_timeout=2.5)
 LAUNCH = Launch(
     hosts=(Host("node02", (0, 1)), Host("node01", (0,))),
     python="/opt/py%n thon/bin/python3",
@@ -109,7 +110,7 @@ def test_words_of_the_tools() -> None:
 def test_what_one_tool_for_all_cannot_do(
     tool: Tool, hosts: tuple[Host, ...], key: str, said: str
 ) -> None:
-    launch = dataclasses.replace(LAUNCH, hosts=hosts, ssh=SshOptions(key=key))
+    launch = dataclasses.replace(LAUNCH, hosts=hosts, ssh=Ssh(key=key))
     with pytest.raises(InputError, match=said):
         tool.command(launch, ["10.0.0.1"], {}, "")
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from madrun.launchers.registry import built_in
+from madrun.options.request import Request, changed
 from madrun.runner import cli, dry_run
-from madrun.runner.plan import Request, make_plan
+from madrun.runner.plan import make_plan
 from madrun.runner.submit import sbatch, submit
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -27,14 +28,14 @@ JOB = "20260101-000000-abcdef"
 
 
 def request_of(path: Path) -> Request:
-    request = cli.command.main(["--config", str(path)], "madrun", standalone_mode=False)
+    request = cli.parsed(["--config", str(path)])
     assert isinstance(request, Request)
     return request
 
 
 def planned(request: Request) -> dict[str, Any]:
     """What is the config's doing, of each node; job ids are another each time."""
-    plan = make_plan(request._replace(dry_run=True, show_values=True), {}, "/work", PYTHON)
+    plan = make_plan(changed(request, {"dry_run": True, "show_values": True}), {}, "/work", PYTHON)
     content = dry_run.as_object(plan)
     kept = {key: content[key] for key in ("backend", "launcher", "world", "master", "nodes")}
     for node in kept["nodes"]:
@@ -50,7 +51,7 @@ def test_an_example_means_what_it_meant(path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     request = request_of(path)
     if path.stem.endswith("-slurm"):
-        assert request.submit == "slurm"
+        assert request.submit.scheduler == "slurm"
         name = f"{path.stem}.sbatch"
         text = sbatch.script(submit.batch_of(request, {}, "/work", PYTHON))
     else:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from madrun.runner.cli import command
+from madrun.runner.cli import parsed
 from madrun.runner.dry_run import describe
-from madrun.runner.plan import Plan, Request, make_plan
+from madrun.runner.plan import Plan, make_plan
 from madrun.system.errors import InputError
 
 # What a shell may hand over: anything but NUL, also bytes that are no UTF-8.
@@ -97,12 +97,12 @@ def plan_of(argv: list[str], folder: Path) -> Plan | str | None:
     """What madrun makes of a command line: a plan, a refusal, or neither (--help)."""
     environ = {"HOME": str(folder / "home"), "NCCL_DEBUG": "INFO", "A": "x", "PATH": "/bin"}
     try:
-        request = command.main(argv, prog_name="madrun", standalone_mode=False)
-        if not isinstance(request, Request):
-            return None
+        request = parsed(argv)
         plan = make_plan(request, environ, str(folder), "/usr/bin/python3")
         if request.dry_run:
-            describe(plan, as_json=request.as_json)
+            describe(plan, as_json=request.console.json)
+    except click.exceptions.Exit:
+        return None
     except click.ClickException as error:
         return error.format_message()
     except InputError as error:
@@ -129,8 +129,8 @@ def test_any_command_line(folder: Path, arguments: list[list[str]], program: lis
         return
     assert made.spec.argv == tuple(program)
     assert 1 <= made.spec.world.world_size <= 2**20
-    limits = (made.request.launch_timeout, made.request.connect_timeout)
-    assert all(map(math.isfinite, (made.spec.grace, made.spec.heartbeat_timeout, *limits)))
+    limits = (made.request.limits.launch, made.request.ssh.connect_timeout)
+    assert all(map(math.isfinite, (made.spec.limits.grace, made.spec.limits.heartbeat, *limits)))
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from madrun.runner.cli import command
+from madrun.options.request import Request
+from madrun.runner.cli import parsed
 from madrun.runner.config import file as config_file
 from madrun.runner.config.keys import SECTIONS, Variables
-from madrun.runner.plan import Request, make_plan
+from madrun.runner.plan import make_plan
 from madrun.system.errors import InputError
 
 QUICK = settings(
@@ -61,8 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outcome(words: list[str], folder: Path) -> Request | str:
     """What madrun makes of it: a request that was planned, or the words of a refusal."""
     try:
-        request = command.main([*words, "--dry-run", "x"], "madrun", standalone_mode=False)
-        if not request.submit:
+        request = parsed([*words, "--dry-run", "x"])
+        if not request.submit.scheduler:
             make_plan(request, {"HOME": str(folder)}, str(folder), "py")
     except click.ClickException as error:
         return error.format_message()

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from madrun.hosts.resources import Resources, Selection, resolve
+from madrun.hosts.resources import Resources, resolve
+from madrun.options.request import Selection
 from madrun.system.errors import InputError
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from madrun.hosts.world import Node, World
 from madrun.job.outcome import outcome_of
 from madrun.job.state_machine import StateMachine
 from madrun.job.states import Action, JobState
+from madrun.options.spec_groups import Limits
 from madrun.system.exits import FAILED, exit_status
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.key_line import KeyLine
@@ -82,7 +83,7 @@ class AnyLife(RuleBasedStateMachine):
     def begin(self, nodes: int, leave: bool, calm: int) -> None:
         world = World(tuple(Node(f"node{n}", tuple(range(WORKERS))) for n in range(nodes)))
         self.machine = StateMachine(
-            JobSpec("j", world, ("x",), grace=GRACE), VERSION, agents_leave=leave
+            JobSpec("j", world, ("x",), limits=Limits(GRACE)), VERSION, agents_leave=leave
         )
         self.agents = [Agent(node_rank) for node_rank in range(nodes)]
         self.all_is_calm(calm)

@@ -12,6 +12,7 @@ from madrun.launchers import native
 from madrun.launchers.launcher import NodeContext
 from madrun.launchers.native import command
 from madrun.launchers.plan import NodePlan
+from madrun.options.spec_groups import Workers
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec
 
@@ -83,7 +84,11 @@ def test_one_process_per_slot() -> None:
 )
 def test_command(mode: str, local_rank_arg: bool, argv: list[str]) -> None:
     spec = dataclasses.replace(
-        SPEC, mode=mode, local_rank_arg=local_rank_arg, python="py", argv=("prog", "-x", "")
+        SPEC,
+        mode=mode,
+        workers=Workers(local_rank_arg=local_rank_arg),
+        python="py",
+        argv=("prog", "-x", ""),
     )
     assert list(command(spec, 3)) == argv
 

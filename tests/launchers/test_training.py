@@ -16,6 +16,7 @@ from madrun.launchers.plan import FILES, NodePlan
 from madrun.launchers.primus import backend_of
 from madrun.launchers.process_table import process_table
 from madrun.launchers.registry import built_in, find
+from madrun.options.spec_groups import Master, Workers
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, JobSpec
 
@@ -193,9 +194,10 @@ def test_degrees_want_equal_nodes(launcher: str) -> None:
 
 @pytest.mark.parametrize("field", ["bind_cores", "local_rank_arg", "device_binding"])
 def test_what_only_native_does_is_refused(field: str) -> None:
-    asked: dict[str, Any] = {field: "worker" if field == "device_binding" else True}
+    given: dict[str, Any] = {field: "worker" if field == "device_binding" else True}
+    spec = dataclasses.replace(spec_of("torchrun", 2), workers=Workers(**given))
     with pytest.raises(InputError, match="torchrun starts the workers itself"):
-        process_table(spec_of("torchrun", 2, **asked))
+        process_table(spec)
 
 
 def test_primus() -> None:
@@ -236,7 +238,7 @@ def test_primus_backends(model: str, backend: str) -> None:
 def test_an_interface_only_where_one_is_named(launcher: str) -> None:
     names = {"NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"}
     assert not names & planned(spec_of(launcher, 2)).processes[0].env.keys()
-    env = planned(spec_of(launcher, 2, interface="ib0")).processes[0].env
+    env = planned(spec_of(launcher, 2, master=Master(interface="ib0"))).processes[0].env
     assert {env[name] for name in names} == {"ib0"}
 
 

@@ -13,9 +13,10 @@ import os
 import sys
 import threading
 
+from madrun.options.request import Program, Request, changed
 from madrun.record.guard_handover import GuardHandover
 from madrun.runner.launch import launch
-from madrun.runner.plan import Request, make_plan
+from madrun.runner.plan import make_plan
 from madrun.system.loop import Loop
 
 PATIENCE = 5.0  # seconds for threads that end
@@ -43,8 +44,9 @@ def main() -> None:
     guard, _guards_end = os.pipe()
     handover = GuardHandover()
     for turn in range(int(times)):
-        request = Request(
-            argv=("sh", "-c", script), mode="exec", hosts=hosts, exports=(f"TURN={turn}",)
+        request = changed(
+            Request(program=Program(("sh", "-c", script), no_python=True)),
+            {"hosts": hosts, "export": (f"TURN={turn}",)},
         )
         loop = Loop()
         status = launch(make_plan(request, os.environ, "/", sys.executable), guard, handover, loop)

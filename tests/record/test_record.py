@@ -20,11 +20,12 @@ from madrun.record.recorder import Recorder
 from madrun.record.summary import conclude, make_event, summarize
 from madrun.runner.description import described
 from madrun.runner.launch import recorded_job
-from madrun.runner.plan import Plan, Request, make_plan
+from madrun.runner.plan import Plan, make_plan
 from madrun.system.errors import InputError
 from madrun.system.pid_file import PidFile, remove_abandoned
 from support.cluster import BIN
 from support.programs import PATIENCE, wait_gone
+from support.requests import request_of
 
 MADRUN = str(BIN / "madrun")
 HOLD = "echo ready; while :; do sleep 60; done"
@@ -136,19 +137,18 @@ def test_a_guard_concludes_where_the_record_had_not_begun(tmp_path: Path) -> Non
 
 def plan_of(tmp_path: Path, **options: Any) -> Plan:
     environ = {"HOME": str(tmp_path), "WANDB_API_KEY": "hunter2", "NOT_ASKED": "hunter3"}
-    request = Request(argv=("train.py",), **options)
-    return make_plan(request, environ, str(tmp_path), sys.executable)
+    return make_plan(request_of("train.py", **options), environ, str(tmp_path), sys.executable)
 
 
 def test_the_plan_has_names_of_variables_but_no_values(tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_text("FROM_FILE=hunter4\n")
-    plan = plan_of(tmp_path, exports=("TOKEN=hunter5", "NOT_ASKED"), env_files=(str(file),))
+    plan = plan_of(tmp_path, export=("TOKEN=hunter5", "NOT_ASKED"), env_file=(str(file),))
     text = json.dumps(described(plan))
     assert "hunter" not in text
     names = json.loads(text)["exported"]
     assert {"WANDB_API_KEY", "FROM_FILE", "TOKEN", "NOT_ASKED"} <= set(names)
-    assert json.loads(text)["options"]["exports"] == ["TOKEN", "NOT_ASKED"]
+    assert json.loads(text)["options"]["export"] == ["TOKEN", "NOT_ASKED"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_the_plan_has_names_of_variables_but_no_values(tmp_path: Path) -> None:
     ],
 )
 def test_where_records_are(given: str, environ: dict[str, str], expected: str) -> None:
-    request = Request(argv=("x",), job_dir=given)
+    request = request_of("x", job_dir=given)
     assert make_plan(request, environ, "/here", sys.executable).job_dir == expected
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from madrun.options.request import Request
 from madrun.runner import cli
 from madrun.runner.config import file as config_file
 from madrun.runner.description import described
 from madrun.runner.dry_run import describe
-from madrun.runner.plan import Plan, Request, make_plan
+from madrun.runner.plan import Plan, make_plan
 from madrun.system.errors import InputError
 from support.here import madrun
 
@@ -39,7 +40,7 @@ def request_of(config: object, *words: str, program: str | None = "train.py") ->
     """The request of a command line with this content as its config."""
     Path("job.json").write_text(json.dumps(config), encoding="utf-8")
     argv = ["--config", "job.json", *words, *([program] if program else [])]
-    request = cli.command.main(argv, "madrun", standalone_mode=False)
+    request = cli.parsed(argv)
     assert isinstance(request, Request)
     return request
 
@@ -55,17 +56,21 @@ def plan_of(config: object, *words: str) -> Plan:
 @pytest.mark.parametrize("name", FORMS)
 def test_the_three_forms_say_the_same(name: str) -> None:
     Path(name).write_text(FORMS[name], encoding="utf-8")
-    request = cli.command.main(["--config", name, "x"], "madrun", standalone_mode=False)
-    assert (request.nnodes, request.master_port, request.env) == (2, 400, {"A": "1.10"})
+    request = cli.parsed(["--config", name, "x"])
+    assert (request.selection.nnodes, request.master.port, request.environment.section) == (
+        2,
+        400,
+        {"A": "1.10"},
+    )
     assert request.origins["master_port"] == f"{name}: distributed.master_port"
 
 
 def test_yaml_scalars_are_what_is_written() -> None:
     text = "env_vars: {A: 012, B: 12:30, C: 1_000, D: yes, E: 1e-5, F: '~', G: ~}\n"
     Path("job.yml").write_text(text, encoding="utf-8")
-    request = cli.command.main(["--config", "job.yml", "x"], "madrun", standalone_mode=False)
+    request = cli.parsed(["--config", "job.yml", "x"])
     expected = {"A": "012", "B": "12:30", "C": "1_000", "D": "yes", "E": "1e-5", "F": "~"}
-    assert request.env == expected
+    assert request.environment.section == expected
 
 
 @pytest.mark.parametrize(
@@ -141,8 +146,12 @@ def test_typed_beats_inline_beats_file_beats_default() -> None:
     inline = "{'distributed': {'nproc_per_node': '2', 'nnodes': 2}}"
     plan = plan_of(config, "--additional-context", inline, "--nnodes", "1")
     request = plan.request
-    assert (request.nnodes, request.nproc_per_node, request.master_port) == (1, 2, 1000)
-    assert request.heartbeat_timeout == 5.0
+    assert (request.selection.nnodes, request.selection.nproc_per_node, request.master.port) == (
+        1,
+        2,
+        1000,
+    )
+    assert request.limits.heartbeat == 5.0
     assert request.origins["nnodes"] == (
         "the command line, over --additional-context: distributed.nnodes"
     )
@@ -153,9 +162,9 @@ def test_typed_beats_inline_beats_file_beats_default() -> None:
 def test_the_later_file_wins_key_by_key(folder: Path) -> None:
     (folder / "site.json").write_text('{"distributed": {"nnodes": 1, "nproc_per_node": 5}}')
     request = request_of({"distributed": {"nnodes": 2}}, "--config", "site.json")
-    assert (request.nnodes, request.nproc_per_node) == (1, 5)
+    assert (request.selection.nnodes, request.selection.nproc_per_node) == (1, 5)
     request = request_of({"distributed": {"nproc_per_node": 2}}, "--additional-context", "{}")
-    assert request.nproc_per_node == 2
+    assert request.selection.nproc_per_node == 2
 
 
 def test_variables_travel_byte_for_byte_and_exports_beat_them(folder: Path) -> None:
@@ -182,18 +191,21 @@ def test_options_are_those_of_the_launcher_that_runs() -> None:
             "vllm": {"model": "M", "args": "--max-model-len 10 'a b'"},
         }
     }
-    assert request_of(config).launcher == "megatron"
-    assert request_of(config).options == {"tensor_parallel_size": "2", "inject_args": "true"}
+    assert request_of(config).program.launcher == "megatron"
+    assert request_of(config).program.section == {
+        "tensor_parallel_size": "2",
+        "inject_args": "true",
+    }
     typed = request_of(config, "--launcher", "vllm")
-    assert json.loads(typed.options["args"]) == ["--max-model-len", "10", "a b"]
+    assert json.loads(typed.program.section["args"]) == ["--max-model-len", "10", "a b"]
     spec = plan_of(config, "--launcher-opt", "tensor_parallel_size=4").spec
     assert spec.options["tensor_parallel_size"] == "4"
 
 
 def test_the_program_may_stand_in_the_config() -> None:
     config = {"model": {"name": "m", "scripts": "scripts/run.sh", "args": "--model 'a b'"}}
-    assert request_of(config, program=None).argv == ("scripts/run.sh", "--model", "a b")
-    assert request_of(config).argv == ("train.py",)
+    assert request_of(config, program=None).program.argv == ("scripts/run.sh", "--model", "a b")
+    assert request_of(config).program.argv == ("train.py",)
     done = madrun("--config", "job.json", "--dry-run")
     assert done.returncode == 0, done.stderr
 
@@ -211,23 +223,31 @@ def test_slurm_args_are_a_disaggregated_server() -> None:
         "model": {"scripts": "run.sh", "args": ["--model", "org/M"]},
     }
     request = request_of(config, program=None)
-    assert (request.launcher, request.nnodes, request.submit) == ("sglang-disagg", 4, "slurm")
-    assert request.options == {"prefill_nodes": "2", "decode_nodes": "1"}
-    assert request.slurm == {"partition": "gpu", "time": "1:00:00"}
-    assert request.env == {"DOCKER_IMAGE": "image:1", "MODEL_NAME": "org/M"}
+    assert (request.program.launcher, request.selection.nnodes, request.submit.scheduler) == (
+        "sglang-disagg",
+        4,
+        "slurm",
+    )
+    assert request.program.section == {"prefill_nodes": "2", "decode_nodes": "1"}
+    assert request.submit.section == {"partition": "gpu", "time": "1:00:00"}
+    assert request.environment.section == {"DOCKER_IMAGE": "image:1", "MODEL_NAME": "org/M"}
     newer = request_of({**config, "slurm": {"partition": "other"}}, program=None)
-    assert newer.slurm["partition"] == "other"
+    assert newer.submit.section["partition"] == "other"
 
 
 def test_where_a_config_with_slurm_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"slurm": {"nodes": 2, "gpus_per_node": 4, "nodelist": " a , b,"}}
     request = request_of(config)
-    assert (request.submit, request.nnodes, request.nproc_per_node) == ("slurm", 2, 4)
-    assert request.slurm["nodelist"] == "a,b"
-    assert request_of(config, "--hosts", "a:8,b:8").submit == ""
-    assert request_of(config, "--backend", "srun").submit == ""
+    assert (
+        request.submit.scheduler,
+        request.selection.nnodes,
+        request.selection.nproc_per_node,
+    ) == ("slurm", 2, 4)
+    assert request.submit.section["nodelist"] == "a,b"
+    assert request_of(config, "--hosts", "a:8,b:8").submit.scheduler == ""
+    assert request_of(config, "--backend", "srun").submit.scheduler == ""
     monkeypatch.setenv("SLURM_JOB_ID", "7")  # the allocation is there already
-    assert request_of(config).submit == ""
+    assert request_of(config).submit.scheduler == ""
 
 
 # ---- what is refused
@@ -316,25 +336,25 @@ def test_the_plan_says_where_values_came_from() -> None:
 
 
 def test_without_a_config_what_was_typed_is_known() -> None:
-    request = cli.command.main(["--hosts", "a", "x"], "madrun", standalone_mode=False)
+    request = cli.parsed(["--hosts", "a", "x"])
     assert request.origins == {"hosts": "the command line"}
 
 
 def test_a_node_by_hand_and_its_defaults() -> None:
     args = {"NNODES": 2, "NODE_RANK": "1", "MASTER_ADDR": "a", "MAD_RUNTIME_NGPUS": 4}
     request = request_of({"multi_node_args": args, "n_gpus": 8})
-    assert (request.node_rank, request.nnodes, request.master_port) == (1, 2, 6006)
-    assert request.hosts == "node0:4,node1:4"
+    assert (request.place.node_rank, request.selection.nnodes, request.master.port) == (1, 2, 6006)
+    assert request.selection.hosts == "node0:4,node1:4"
     named = request_of({"multi_node_args": {**args, "HOST_LIST": "x,[fd00::1]"}})
-    assert named.hosts == "x:4,[fd00::1]:4"
+    assert named.selection.hosts == "x:4,[fd00::1]:4"
     typed = request_of({"multi_node_args": args}, "--master-port", "7", "--hosts", "a:9,b:9")
-    assert (typed.master_port, typed.hosts) == (7, "a:9,b:9")
+    assert (typed.master.port, typed.selection.hosts) == (7, "a:9,b:9")
 
 
 def test_nothing_of_this_is_loaded_without_a_config() -> None:
     code = (
-        "import sys; from madrun.runner.cli import command;"
-        "command.main(['--hosts', 'a', 'x'], 'madrun', standalone_mode=False);"
+        "import sys; from madrun.runner.cli import parsed;"
+        "parsed(['--hosts', 'a', 'x']);"
         "print([name for name in sys.modules if 'config' in name and 'madrun' in name])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
-from madrun.runner.plan import Request
 from madrun.runner.submit.sbatch import Batch, script
 from madrun.runner.submit.submit import batch_of
 from madrun.system.errors import InputError
+from support.requests import request_of
 
 ENVIRON = {"HOME": "/nowhere", "NCCL_DEBUG": "INFO"}
 
 
-def made(tmp_path: Path, **fields: object) -> list[str]:
-    """The lines of a script."""
-    request = Request(**{"argv": ("train.py",), "submit": "slurm", **fields})  # type: ignore[arg-type]
+def made(
+    tmp_path: Path,
+    argv: tuple[str, ...] = ("train.py",),
+    section: Mapping[str, str] = MappingProxyType({}),
+    env: Mapping[str, str] = MappingProxyType({}),
+    **options: object,
+) -> list[str]:
+    """The lines of a script; ``section`` and ``env`` are a config's."""
+    request = request_of(*argv, submit="slurm", **options)
+    request = request._replace(
+        submit=request.submit._replace(section=section),
+        environment=request.environment._replace(section=env),
+    )
     return script(batch_of(request, ENVIRON, str(tmp_path), "/opt/python")).splitlines()
 
 
@@ -28,7 +41,9 @@ def test_every_setting_is_there(tmp_path: Path) -> None:
         "nodelist": "a,b", "qos": "high", "account": "me", "reservation": "r1", "mem": "64G",
         "mail_user": "u@x", "mail_type": "ALL", "output_dir": "my logs",
     }  # fmt: skip
-    lines = made(tmp_path, slurm=settings, nnodes=4, backend_args="--signal=B:USR1@60 --begin=now")
+    lines = made(
+        tmp_path, section=settings, nnodes=4, backend_args="--signal=B:USR1@60 --begin=now"
+    )
     for wanted in (
         "--nodes=4", "--ntasks-per-node=1", "--partition=gpu", "--account=me", "--qos=high",
         "--reservation=r1", "--time=1-0:00:00", "--gpus-per-node=8", "--cpus-per-task=16",
@@ -43,36 +58,34 @@ def test_every_setting_is_there(tmp_path: Path) -> None:
 
 def test_what_is_typed_wins_over_the_config(tmp_path: Path) -> None:
     slurm = {"time": "10", "partition": "a"}
-    lines = made(tmp_path, slurm=slurm, slurm_settings=("time=20", "gpus-per-node=2"))
+    lines = made(tmp_path, section=slurm, slurm=("time=20", "gpus-per-node=2"))
     assert {"#SBATCH --time=20", "#SBATCH --partition=a", "#SBATCH --gpus-per-node=2"} <= set(lines)
 
 
 def test_the_program_and_its_words_are_quoted(tmp_path: Path) -> None:
     argv = ("my train.py", "$(id)", "it's", "a\nb", "", "`x`", "--nodes=9")
-    text = "\n".join(made(tmp_path, argv=argv, nproc_per_node=2, mode="exec", grace=5.0))
+    text = "\n".join(made(tmp_path, argv=argv, nproc_per_node=2, no_python=True, grace=5.0))
     last = shlex.split(text[text.index("exec srun") :])
     assert tuple(last[-len(argv) :]) == argv
     place = last.index("madrun.agent")
     assert last[place + 1 : -len(argv)] == [
-        "--nproc-per-node=2", "--grace=5.0", "--no-python", f"--workdir={tmp_path}", "--",
+        "--nproc-per-node=2", "--no-python", "--grace=5.0", f"--workdir={tmp_path}", "--",
     ]  # fmt: skip
 
 
 def test_values_of_variables_are_not_in_the_script(tmp_path: Path) -> None:
     env = {"MAD_X": "a$(echo pwned)b", "TF_FOO.BAR": "x", "NCCL_x;touch /tmp/evil;": "1"}
-    text = "\n".join(made(tmp_path, env=env, exports=("SECRET=s 3",)))
+    text = "\n".join(made(tmp_path, env=env, export=("SECRET=s 3",)))
     assert "# From the environment of sbatch: MAD_X NCCL_DEBUG SECRET (" in text
     assert [word for word in ("pwned", "s 3", "INFO", "touch", "TF_FOO") if word in text] == []
 
 
 def test_values_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
     value = "a$(echo pwned)b \"q\" 'x'\n"
-    batch = batch_of(
-        Request(argv=("x",), env={"MAD_X": value, "A;touch /tmp/evil;": "1"}),
-        {},
-        str(tmp_path),
-        "py",
-    )
+    request = request_of("x")
+    env = {"MAD_X": value, "A;touch /tmp/evil;": "1"}
+    request = request._replace(environment=request.environment._replace(section=env))
+    batch = batch_of(request, {}, str(tmp_path), "py")
     text = script(batch, show_values=True)
     assert f"export MAD_X={shlex.quote(value)}" in text
     assert "touch" not in text
@@ -83,22 +96,22 @@ def test_values_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
     ("fields", "said"),
     [
         ({"launcher": "sglang-disagg", "argv": ("M",), "nnodes": 2}, "requires minimum 3 nodes"),
-        ({"launcher": "megatron", "options": {"tensor_parallel_size": "5"}, "nproc_per_node": 8},
+        ({"launcher": "megatron", "launcher_opt": ("tensor_parallel_size=5",), "nproc_per_node": 8},
          "5"),
         ({"launcher": "primus", "nnodes": 2}, "config_path"),
         ({"launcher": "sglang-disagg", "argv": ("M",), "nnodes": 7,
-          "options": {"prefill_nodes": "4", "decode_nodes": "3"}}, "must equal nnodes"),
+          "launcher_opt": ("prefill_nodes=4", "decode_nodes=3")}, "must equal nnodes"),
     ],
 )  # fmt: skip
 def test_the_launcher_is_planned_before_the_queue(
-    tmp_path: Path, fields: dict[str, object], said: str
+    tmp_path: Path, fields: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
         made(tmp_path, **fields)
 
 
 def test_modules_want_a_login_shell(tmp_path: Path) -> None:
-    lines = made(tmp_path, slurm={"modules": '["cuda/12.4", "a b"]'})
+    lines = made(tmp_path, section={"modules": '["cuda/12.4", "a b"]'})
     assert lines[0] == "#!/bin/bash -l"
     assert {"module load cuda/12.4", "module load 'a b'"} <= set(lines)
 
@@ -107,15 +120,15 @@ def test_modules_want_a_login_shell(tmp_path: Path) -> None:
     ("fields", "said"),
     [
         ({"hosts": "a"}, "Slurm chooses the hosts"),
-        ({"slurm_settings": ("tme=1",)}, "did you mean 'time'"),
-        ({"slurm_settings": ("nodes=0",)}, "nodes"),
+        ({"slurm": ("tme=1",)}, "did you mean 'time'"),
+        ({"slurm": ("nodes=0",)}, "nodes"),
         ({"backend_args": "'x"}, "--backend-args"),
         ({"launcher": "nothing"}, "nknown launcher"),
-        ({"slurm": {"partition": 'a"b'}}, "no quotes"),
+        ({"section": {"partition": 'a"b'}}, "no quotes"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_submitted(
-    tmp_path: Path, fields: dict[str, object], said: str
+    tmp_path: Path, fields: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
         made(tmp_path, **fields)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from madrun.hosts.world import Node, World
 from madrun.job.state_machine import StateMachine
 from madrun.job.states import Action, JobState, Tell
+from madrun.options.spec_groups import Limits, Master
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.key_line import KeyLine
 from madrun.wire.messages import (
@@ -35,7 +36,9 @@ class History:
         launcher: str = "native",
     ) -> None:
         world = World(tuple(Node(f"node{n}", (0, 1)) for n in range(nodes)))
-        spec = JobSpec("j", world, ("x",), launcher=launcher, grace=GRACE, master_addr=master_addr)
+        spec = JobSpec(
+            "j", world, ("x",), launcher=launcher, limits=Limits(GRACE), master=Master(master_addr)
+        )
         self.machine = StateMachine(spec, VERSION, agents_leave=agents_leave)
         self.now = 100.0
         self.everybody = range(nodes)

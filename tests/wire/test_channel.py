@@ -13,6 +13,7 @@ import zmq
 from zmq.utils import z85
 
 from madrun.hosts.world import Node, World
+from madrun.options.spec_groups import Limits
 from madrun.system.errors import ClusterError
 from madrun.wire.agent_channel import AgentChannel
 from madrun.wire.codec import MAX_FRAME, pack
@@ -33,7 +34,7 @@ from support.programs import PATIENCE
 
 HELLO = Hello(0, "here", 1)
 SILENCE = 0.3  # seconds in which nothing must happen
-SPEC = JobSpec("j", World((Node("a", (0,)),)), ("x",), heartbeat_timeout=1.0)
+SPEC = JobSpec("j", World((Node("a", (0,)),)), ("x",), limits=Limits(heartbeat=1.0))
 
 
 def at_once(callback: Callable[[], None]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from madrun.hosts.world import Node, World
+from madrun.options.spec_groups import Limits, Workers
 from madrun.system.errors import WireError
 from madrun.wire import codec, messages
 from madrun.wire.codec import MAX_FRAME, VERSION, pack, unpack
@@ -23,7 +24,8 @@ SPEC = JobSpec(
     world=WORLD,
     argv=("train.py", "two words", "\udcff", "", "$x; \n'"),
     env={"A": "\udc80", "B": ""},
-    grace=2,
+    limits=Limits(grace=2),
+    workers=Workers(core_list="0-3"),
 )
 EXAMPLES: list[Message] = [
     messages.Hello(3, "host", 4711),

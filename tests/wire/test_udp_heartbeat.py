@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from madrun.hosts.world import Node, World
+from madrun.options.spec_groups import Limits
 from madrun.wire.agent_channel import AgentChannel
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.lease import CONNECTION_TIMEOUTS, LivenessMonitor
@@ -21,7 +22,7 @@ from madrun.wire.udp_heartbeat import AgentHeartbeat, RunnerHeartbeat, is_loopba
 from support.programs import PATIENCE
 
 KEYS = {0: new_key(), 7: new_key()}
-SPEC = JobSpec("j", World((Node("a", (0,)),)), ("x",), heartbeat_timeout=1.0)
+SPEC = JobSpec("j", World((Node("a", (0,)),)), ("x",), limits=Limits(heartbeat=1.0))
 
 
 @pytest.fixture

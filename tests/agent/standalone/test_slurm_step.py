@@ -11,10 +11,11 @@ from madrun.agent.standalone.slurm_step import node_capacity, place_of, warnings
 from madrun.hosts.devices import NVIDIA, NodeFacts
 from madrun.hosts.slurm import Place
 from madrun.hosts.world import Node
+from madrun.options.request import Request, changed
 from madrun.system.errors import InputError
 
 HOSTS = ("a", "b")
-NOTHING = {"hostfile": None, "hosts": None, "world_text": "", "node_rank": None}
+NOTHING = Request()
 STEP = {
     "SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "a,b", "SLURM_STEP_ID": "0", "SLURM_NODEID": "1",
     "SLURMD_NODENAME": "b", "SLURM_PROCID": "1",
@@ -112,8 +113,8 @@ def test_only_the_first_task_complains(capsys: pytest.CaptureFixture[str]) -> No
     assert (stop.value.code, capsys.readouterr()) == (2, ("", ""))
 
 
-@pytest.mark.parametrize("name", NOTHING)
+@pytest.mark.parametrize("name", ["hostfile", "hosts", "world_info", "node_rank"])
 def test_who_names_the_hosts_does_not_mean_slurms(name: str) -> None:
     assert place_of(NOTHING, STEP) is not None
-    assert place_of({**NOTHING, name: 0 if name == "node_rank" else "x"}, STEP) is None
+    assert place_of(changed(NOTHING, {name: 0 if name == "node_rank" else "x"}), STEP) is None
     assert place_of(NOTHING, {**STEP, "MADRUN_HOSTFILE": "hosts"}) is None

@@ -1,0 +1,98 @@
+"""The job spec of a request: what was asked for, checked, with every path and name in full."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+
+from madrun.hosts.world import World
+from madrun.launchers.launcher import Launcher
+from madrun.launchers.process_table import process_table
+from madrun.launchers.registry import find
+from madrun.options.request import NO_LOGS, Request
+from madrun.options.spec_groups import Master, Workers
+from madrun.output.stdin import stdin_of
+from madrun.system.errors import InputError
+from madrun.wire.jobspec import JobSpec, shown_ranks
+
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
+_INTERFACES = re.compile(r"[A-Za-z0-9][\w.:@-]{0,14}(,[A-Za-z0-9][\w.:@-]{0,14})*", re.ASCII)
+
+
+def job_spec(request: Request, world: World, job_id: str, cwd: str, python: str) -> JobSpec:
+    """The job spec of this World; ``python`` is the interpreter where none is asked for.
+
+    No variables travel yet, and logs go only where the request names a folder. Raises InputError
+    for what is wrong in itself, and for what the launcher cannot do.
+    """
+    program, workdir = request.program, os.path.join(cwd, request.program.workdir)
+    launcher = find(program.launcher)
+    options = {**program.section, **_typed_options(launcher, program.launcher_opts)}
+    argv, mode = program.argv, program.mode
+    if not argv:
+        default = launcher.default_program(options)
+        if default is None:
+            raise InputError("Missing argument 'PROGRAM'.")
+        argv, mode = default.argv, default.mode
+        options.pop(default.option, None)
+    if not argv[0]:
+        raise InputError("PROGRAM is empty")
+    _check_workers(request.workers)
+    _check_master(request.master)
+    return JobSpec(
+        job_id=job_id,
+        world=world,
+        argv=argv,
+        mode=mode,
+        launcher=launcher.name,
+        python=program.python or python,
+        workdir=workdir if program.workdir else cwd,
+        options=options,
+        master=request.master,
+        workers=request.workers,
+        limits=request.limits,
+        log_dir=asked_log_dir(request.record.log_dir, cwd),
+        output=request.console.output,
+        stdin=request.console.stdin,
+    )
+
+
+def checked(spec: JobSpec) -> JobSpec:
+    """The spec, its ranks counted; raises InputError for what its launcher cannot do, and for
+    ranks that are not there."""
+    who = process_table(spec)
+    shown_ranks(spec.output, who.size, who.noun)
+    return replace(spec, stdin=stdin_of(spec.stdin, who.size, who.noun))
+
+
+def asked_log_dir(given: str, cwd: str) -> str:
+    """The folder that ``--log-dir`` names, as a full path; empty where it names none.
+
+    >>> asked_log_dir("logs", "/home/me"), asked_log_dir("none", "/home/me")
+    ('/home/me/logs', '')
+    """
+    return os.path.join(cwd, given) if given not in ("", NO_LOGS) else ""
+
+
+def _typed_options(launcher: Launcher, texts: tuple[str, ...]) -> dict[str, str]:
+    if not texts:
+        return {}
+    from madrun.launchers.options import typed
+
+    return typed(launcher, texts)
+
+
+def _check_workers(workers: Workers) -> None:
+    if workers.core_list is not None:
+        from madrun.hosts.core_list import parse_core_list
+
+        parse_core_list(workers.core_list)
+
+
+def _check_master(master: Master) -> None:
+    if master.addr and not _ADDRESS.fullmatch(master.addr):
+        raise InputError(f"--master-addr {master.addr!r}: a host name or an address is wanted")
+    if master.interface and not _INTERFACES.fullmatch(master.interface):
+        shown = master.interface[:60]
+        raise InputError(f"--interface {shown!r}: names as eth0 or ib0,ib1 are allowed")

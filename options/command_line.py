@@ -1,0 +1,111 @@
+"""The options of the groups as a click command.
+
+Dashes and underscores are alike in every option name, and DeepSpeed's and torchrun's spellings
+are accepted, so that a command line moves over by changing its first word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+import madrun
+from madrun.options.option import BOTH
+from madrun.options.request import Field, Request, changed, fields
+from madrun.system.errors import InputError
+
+TYPED = "the command line"
+CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "token_normalize_func": lambda word: word.replace("_", "-"),
+    "allow_interspersed_args": False,  # what stands after the program is the program's
+    "max_content_width": 100,
+}
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds within bounds; ``nan`` is none, though it offends no bound."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return number
+
+
+def command_of(name: str, about: str) -> click.Command:
+    """The command ``madrun`` or ``madagent``: its main() returns a Request, or --help's status."""
+    there = {key: each for key, each in fields().items() if each.option.of in (name, BOTH)}
+
+    def request(program: str | None, args: tuple[str, ...], **values: Any) -> Request:
+        source = click.get_current_context().get_parameter_source
+        typed = [key for key in values if source(key) is ParameterSource.COMMANDLINE]
+        made = changed(Request(), values)
+        argv = () if program is None else (program, *args)
+        made = made._replace(
+            program=made.program._replace(argv=argv), origins=dict.fromkeys(typed, TYPED)
+        )
+        _check(made)
+        return made
+
+    options = [_click_option(key, field) for key, field in there.items()]
+    made = click.Command(
+        name,
+        context_settings=CONTEXT,
+        callback=request,
+        help=about,
+        params=[
+            *options,
+            click.Argument(["program"], required=False),
+            click.Argument(["args"], nargs=-1, type=click.UNPROCESSED),
+        ],
+    )
+    return click.version_option(madrun.__version__, message=f"{name} %(version)s")(made)
+
+
+def _check(request: Request) -> None:
+    """Raises InputError for options that exclude each other."""
+    program, workers = request.program, request.workers
+    if program.module and program.no_python:
+        raise InputError("--module and --no-python exclude each other: a module needs Python")
+    if workers.local_rank_arg and program.no_local_rank:
+        raise InputError("--local-rank-arg and --no-local-rank exclude each other")
+
+
+def _click_option(key: str, field: Field) -> click.Option:
+    option = field.option
+    names = [*option.names.split(), key]
+    if field.kind is bool:
+        return click.Option(names, is_flag=True, help=option.help)
+    default = field.default
+    several = default == ()
+    return click.Option(
+        names,
+        default=None if several else default,
+        multiple=several,
+        type=_click_type(field),
+        metavar=option.metavar or ("SECONDS" if field.kind is float else None),
+        show_default=default not in (None, "", (), 0),
+        help=option.help,
+    )
+
+
+def _click_type(field: Field) -> Any:
+    low, high = field.option.low, field.option.high
+    if field.option.choices:
+        return click.Choice(field.option.choices)
+    if field.kind is float:
+        return Seconds(low, high)
+    if field.kind in (int, int | None):
+        return click.INT if low is None or high is None else click.IntRange(int(low), int(high))
+    return click.STRING
+
+
+def show_usage_error(name: str, error: click.ClickException) -> int:
+    """Print what is wrong with a command line, in one line, and return the exit status 2."""
+    click.echo(f"{name}: {error.format_message()} ({name} --help lists the options)", err=True)
+    return 2
