@@ -312,6 +312,7 @@ def test_sigkill_of_what_the_user_started_ends_the_workers() -> None:
     job.stdout.close()
 
 
+@pytest.mark.slow
 def test_quickstart_is_what_the_readme_says() -> None:
     done = subprocess.run(
         [EXAMPLES.parent / "scripts" / "quickstart"],

@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from support.cluster import REPOSITORY
+
+pytestmark = pytest.mark.hosts
 
 
 def test_a_few_random_faults_leave_nothing() -> None:

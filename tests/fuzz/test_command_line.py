@@ -17,6 +17,8 @@ from madrun.runner.dry_run import describe
 from madrun.runner.plan import Plan, make_plan
 from madrun.system.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 # What a shell may hand over: anything but NUL, also bytes that are no UTF-8.
 TEXT = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"])

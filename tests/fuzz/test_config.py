@@ -18,6 +18,8 @@ from madrun.runner.config.keys import SECTIONS, Variables
 from madrun.runner.plan import make_plan
 from madrun.system.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 QUICK = settings(
     max_examples=150,
     deadline=None,

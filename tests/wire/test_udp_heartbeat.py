@@ -56,13 +56,13 @@ def test_a_udp_heartbeat_is_answered(runner: RunnerHeartbeat, agent: AgentHeartb
 @pytest.mark.parametrize(
     "forged",
     [
-        sealed(KEYS[0], b"^", 7, 5),  # another agent's key
-        sealed(new_key(), b"^", 3, 5),  # nobody's rank
-        sealed(KEYS[7], b"v", 7, 5),  # an answer, turned around
-        sealed(KEYS[7], b"^", 7, 5)[:-1],
-        sealed(KEYS[7], b"^", 7, 5) + b"x",
-        b"",
-        b"hello",
+        pytest.param(sealed(KEYS[0], b"^", 7, 5), id="another agent's key"),
+        pytest.param(sealed(new_key(), b"^", 3, 5), id="nobody's rank"),
+        pytest.param(sealed(KEYS[7], b"v", 7, 5), id="an answer, turned around"),
+        pytest.param(sealed(KEYS[7], b"^", 7, 5)[:-1], id="too short"),
+        pytest.param(sealed(KEYS[7], b"^", 7, 5) + b"x", id="too long"),
+        pytest.param(b"", id="empty"),
+        pytest.param(b"hello", id="no heartbeat at all"),
     ],
 )
 def test_what_is_not_true_is_not_answered(runner: RunnerHeartbeat, forged: bytes) -> None:
