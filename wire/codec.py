@@ -1,7 +1,8 @@
 """Messages as msgpack frames: ``[version, name, {field: value}]``, checked on the way in.
 
 A frame that is too large, damaged, of another version, of an unknown name, or whose fields are
-not exactly those of its message raises WireError; nothing else ever comes out of ``unpack``.
+not exactly those of its message, in type and range, raises WireError; nothing else ever comes out
+of ``unpack``. What came is a stranger's: no error shows more of it than a few characters.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from madrun.hosts.world import Node, World
 from madrun.options.spec_groups import Limits, Master, Workers
 from madrun.system.errors import InputError, WireError
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.messages import ExitKind, Message
+from madrun.wire.messages import LAST, STDERR, STDOUT, CheckIn, Exited, ExitKind, Message
 
 VERSION = 1
 MAX_FRAME = 64 * 1024 * 1024  # bytes; a job spec with a large environment stays far below
+MAX_FRAME_UP = 1024 * 1024  # bytes; an agent has no more to say at once
+
+_LONGEST_TIME = 1e12  # seconds
+_MOST = 2**62
 
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Message)}
 
@@ -31,19 +36,22 @@ def pack(message: Message) -> bytes:
     return packed
 
 
-def unpack(frame: bytes) -> Message:
-    """The message of a frame; raises WireError for anything that ``pack`` does not make."""
-    if len(frame) > MAX_FRAME:
-        raise WireError(f"a frame of {len(frame)} bytes; at most {MAX_FRAME} are taken")
+def unpack(frame: bytes, limit: int = MAX_FRAME) -> Message:
+    """The message of a frame; raises WireError for anything that ``pack`` does not make.
+
+    ``limit`` is how many bytes a frame may have.
+    """
+    if len(frame) > limit:
+        raise WireError(f"a frame of {len(frame)} bytes; at most {limit} are taken")
     try:
         version, name, content = msgpack.unpackb(frame, unicode_errors="surrogateescape")
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         raise WireError(f"a damaged frame: {error}") from None
     if version != VERSION or type(version) is not int:
-        raise WireError(f"a message of protocol version {version!r}; this is {VERSION}")
+        raise WireError(f"a message of protocol version {_shown(version)}; this is {VERSION}")
     kind = _TYPES.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise WireError(f"an unknown message {name!r}")
+        raise WireError(f"an unknown message {_shown(name)}")
     message: Message = _build(kind, content)
     return message
 
@@ -80,22 +88,41 @@ def _build(kind: type, content: Any) -> Any:
             values[name] = read(content[name])
         except (TypeError, InputError) as error:
             raise WireError(f"{kind.__name__}.{name}: {error}") from None
-    return kind(**values)
+    message = kind(**values)
+    if kind in _RULES and not _RULES[kind](message):
+        raise WireError(f"{kind.__name__}: its fields contradict each other")
+    return message
 
 
 def _exactly(kind: type) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if type(value) is not kind:
-            raise TypeError(f"a {kind.__name__} is wanted, not {value!r:.40}")
+            raise TypeError(f"a {kind.__name__} is wanted, not {_shown(value)}")
         return value
 
     return read
 
 
-def _number(value: Any) -> float:
-    if type(value) not in (int, float):
-        raise TypeError(f"a number is wanted, not {value!r:.40}")
+def _between(low: int, high: int) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) is not int or not low <= value <= high:
+            raise TypeError(f"a int from {low} to {high} is wanted, not {_shown(value)}")
+        return value
+
+    return read
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not abs(value) <= _LONGEST_TIME:  # nor a NaN
+        raise TypeError(f"a number of seconds is wanted, not {_shown(value)}")
     return float(value)
+
+
+def _shown(value: Any) -> str:
+    """A foreign value in few characters; a nested one is not looked into."""
+    if isinstance(value, str | bytes):
+        return repr(value[:40])
+    return repr(value) if isinstance(value, int | float | None) else f"a {type(value).__name__}"
 
 
 def _tuple_of(kind: type) -> Callable[[Any], Any]:
@@ -139,7 +166,15 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "str": _exactly(str),
     "bytes": _exactly(bytes),
     "bool": _exactly(bool),
-    "float": _number,
+    "float": _seconds,
+    "Count": _between(0, _MOST),
+    "NodeRank": _between(-1, _MOST),
+    "ReturnCode": _between(-64, 255),
+    "ExitStatus": _between(0, 255),
+    "SignalNumber": _between(1, 64),
+    "Port": _between(0, 65535),
+    "StreamNumber": _between(STDOUT, STDERR),
+    "StopOrder": _between(0, LAST),
     "tuple[str, ...]": _tuple_of(str),
     "tuple[int, ...]": _tuple_of(int),
     "tuple[tuple[int, ...], ...]": _tuples_of_ints,
@@ -151,4 +186,11 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "Workers": lambda value: _build(Workers, value),
     "Limits": lambda value: _build(Limits, value),
     "JobSpec": lambda value: _build(JobSpec, value),
+}
+
+# What the fields of one message must not say at once: a problem with exit status 0, as if all went
+# well; a process that had failed without one.
+_RULES: dict[type, Callable[[Any], bool]] = {
+    CheckIn: lambda message: bool(message.problem) == bool(message.status),
+    Exited: lambda message: message.kind is ExitKind.BY_STATUS or message.status != 0,
 }

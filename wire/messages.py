@@ -7,7 +7,8 @@ Up (agent to runner): Hello, CheckIn, MasterTried, Started, StartedLater, Servin
 Concluded, Drained, Output, Dropped, InputCredit, Interrupted, Finished.
 Down (runner to agent): Begin, TryMaster, Go, End, Signal, Input, OutputCredit, Bye.
 On the channel's own thread: UdpHeartbeats (down), Beat (both ways).
-Times named ``at`` or ``sent`` are monotonic seconds of the node that sends.
+Times named ``at`` or ``sent`` are monotonic seconds of the node that sends. The names of the types
+below are those of value ranges, which ``codec`` checks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,16 @@ from madrun.wire.jobspec import JobSpec
 
 STDOUT, STDERR = 1, 2
 LAST = 99  # no process has a higher stop order
+OUTPUT_WINDOW = 256 * 1024  # bytes of a node's output that may be under way: see OutputCredit
+
+Count = int  # how many, a rank, a process id: 0 and more
+NodeRank = int  # -1: not known to who speaks
+ReturnCode = int  # as Popen.returncode has it
+ExitStatus = int  # 0-255
+SignalNumber = int
+Port = int
+StreamNumber = int
+StopOrder = int
 
 
 class Hello(NamedTuple):
@@ -27,10 +38,10 @@ class Hello(NamedTuple):
     ``age`` is how long its process had lived when it printed its key, in seconds; 0: not known.
     """
 
-    node_rank: int
+    node_rank: NodeRank
     hostname: str
-    pid: int
-    guard_pid: int = 0
+    pid: Count
+    guard_pid: Count = 0
     age: float = 0.0
 
 
@@ -44,10 +55,10 @@ class CheckIn(NamedTuple):
     """
 
     problem: str = ""
-    status: int = 0
+    status: ExitStatus = 0
     vendor: str = ""
-    devices: int = 0
-    port: int = 0
+    devices: Count = 0
+    port: Port = 0
     log_trouble: str = ""
     ports: tuple[int, ...] = ()
 
@@ -68,8 +79,8 @@ class Started(NamedTuple):
 class StartedLater(NamedTuple):
     """A process that had to wait for others runs now."""
 
-    rank: int
-    pid: int
+    rank: Count
+    pid: Count
 
 
 class Serving(NamedTuple):
@@ -81,7 +92,7 @@ class Serving(NamedTuple):
 class Concluded(NamedTuple):
     """The client has succeeded at ``at``: the job is done, and its servers may go."""
 
-    rank: int
+    rank: Count
     at: float
 
 
@@ -89,7 +100,7 @@ class Drained(NamedTuple):
     """Of those that ``End`` named nobody is left, or they take too long; ``next`` comes first of
     those that are left (see ``End.upto``)."""
 
-    next: int
+    next: StopOrder
 
 
 class ExitKind(enum.Enum):
@@ -113,9 +124,9 @@ class Exited(NamedTuple):
     reason, in a line.
     """
 
-    rank: int
-    pid: int
-    status: int
+    rank: Count
+    pid: Count
+    status: ReturnCode
     at: float
     ended: bool
     device: str = ""
@@ -134,8 +145,8 @@ class Output(NamedTuple):
     while: a prompt, perhaps.
     """
 
-    rank: int
-    stream: int
+    rank: Count
+    stream: StreamNumber
     data: bytes
     pause: bool = False
 
@@ -143,8 +154,8 @@ class Output(NamedTuple):
 class Dropped(NamedTuple):
     """What the console could not take of one rank: how many lines were left out."""
 
-    rank: int
-    lines: int
+    rank: Count
+    lines: Count
 
 
 class Interrupted(NamedTuple):
@@ -153,7 +164,7 @@ class Interrupted(NamedTuple):
     SIGKILL: it was its guard that was told.
     """
 
-    number: int
+    number: SignalNumber
 
 
 class Finished(NamedTuple):
@@ -172,7 +183,7 @@ class TryMaster(NamedTuple):
     """Try to reach the master at these addresses, in this order."""
 
     addresses: tuple[str, ...]
-    port: int
+    port: Port
 
 
 class Go(NamedTuple):
@@ -183,7 +194,7 @@ class Go(NamedTuple):
     """
 
     master_addr: str
-    master_port: int
+    master_port: Port
     addresses: tuple[str, ...] = ()
     ports: tuple[tuple[int, ...], ...] = ()
 
@@ -196,33 +207,33 @@ class End(NamedTuple):
 
     grace: float
     reason: str
-    upto: int = LAST
+    upto: StopOrder = LAST
 
 
 class Signal(NamedTuple):
     """Send this signal to every worker; nothing ends because of it."""
 
-    number: int
+    number: SignalNumber
 
 
 class Input(NamedTuple):
     """What a worker is to read from its stdin; no bytes mean the end of it."""
 
-    rank: int
+    rank: Count
     data: bytes
 
 
 class InputCredit(NamedTuple):
     """A worker's stdin took this many bytes: as many more may be sent. 0: it takes no more."""
 
-    rank: int
-    size: int
+    rank: Count
+    size: Count
 
 
 class OutputCredit(NamedTuple):
     """The console took this many bytes: as many more may be sent."""
 
-    size: int
+    size: Count
 
 
 class Bye(NamedTuple):
@@ -239,8 +250,8 @@ class Heartbeat(NamedTuple):
 class UdpHeartbeats(NamedTuple):
     """Where UDP heartbeats go (see ``udp_heartbeat``): the runner's port, and this agent's key."""
 
-    node_rank: int
-    port: int
+    node_rank: NodeRank
+    port: Port
     key: bytes
 
 

@@ -14,7 +14,7 @@ from madrun.hosts.world import Node, World
 from madrun.options.spec_groups import Limits, Workers
 from madrun.system.errors import WireError
 from madrun.wire import codec, messages
-from madrun.wire.codec import MAX_FRAME, VERSION, pack, unpack
+from madrun.wire.codec import MAX_FRAME, MAX_FRAME_UP, VERSION, pack, unpack
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import ExitKind, Message
 
@@ -98,6 +98,7 @@ def test_messages_of_one_type_are_equal_by_what_they_say() -> None:
 
 
 EXITED = {**messages.Exited(0, 0, 0, 0.0, ended=False)._asdict(), "kind": "by status"}
+CHECK_IN = messages.CheckIn()._asdict()
 WRONG: dict[str, bytes] = {
     "empty": b"",
     "not msgpack": b"\xc1",
@@ -124,6 +125,18 @@ WRONG: dict[str, bytes] = {
     "text for int": frame_of("Signal", {"number": "1"}),
     "float for int": frame_of("Signal", {"number": 1.0}),
     "nil for int": frame_of("Signal", {"number": None}),
+    "a signal that there is none of": frame_of("Interrupted", {"number": 1000}),
+    "signal 0": frame_of("Interrupted", {"number": 0}),
+    "a negative rank": frame_of("Concluded", {"rank": -1, "at": 0.0}),
+    "a NaN for a time": frame_of("Exited", {**EXITED, "at": float("nan")}),
+    "a time beyond all clocks": frame_of("Exited", {**EXITED, "at": 1e300}),
+    "an infinite time": frame_of("Concluded", {"rank": 0, "at": float("inf")}),
+    "a status beyond all": frame_of("Exited", {**EXITED, "status": 100_000}),
+    "a failure with status 0": frame_of("Exited", {**EXITED, "kind": "not started"}),
+    "a problem with status 0": frame_of("CheckIn", {**CHECK_IN, "problem": "none"}),
+    "a status without a problem": frame_of("CheckIn", {**CHECK_IN, "status": 3}),
+    "a third stream": frame_of("Output", {"rank": 0, "stream": 3, "data": b"", "pause": False}),
+    "a port that is none": frame_of("CheckIn", {**CHECK_IN, "port": 70_000}),
     "int for bool": frame_of(
         "Exited",
         {**EXITED, "ended": 1},
@@ -170,8 +183,30 @@ def test_deep_nesting_is_refused() -> None:
 
 
 def test_a_message_says_what_is_wrong_with_it() -> None:
-    with pytest.raises(WireError, match=r"Signal.number: a int is wanted, not 'ten'"):
+    with pytest.raises(WireError, match=r"Signal.number: a int from 1 to 64 is wanted, not 'ten'"):
         unpack(frame_of("Signal", {"number": "ten"}))
+
+
+@pytest.mark.parametrize("name", ["Signal", "Finished", "Hello"])
+def test_what_is_nested_deeply_is_refused_and_not_shown(name: str) -> None:
+    nested: list[Any] = []
+    for _ in range(400):  # msgpack takes so many; repr() of it in a deep stack is our own end
+        nested = [nested]
+    fields = {"Signal": {"number": nested}, "Finished": {"left": nested}, "Hello": nested}[name]
+    with pytest.raises(WireError) as refusal:
+        unpack(frame_of(name, fields))
+    assert "[[" not in str(refusal.value)
+    for frame in (frame_of(nested, {}), frame_of("Bye", {}, nested)):
+        with pytest.raises(WireError) as refusal:
+            unpack(frame)
+        assert "[[" not in str(refusal.value)
+
+
+def test_an_agents_frame_may_be_smaller_than_a_runners() -> None:
+    frame = pack(messages.Finished(("x" * MAX_FRAME_UP,)))
+    assert unpack(frame) == messages.Finished(("x" * MAX_FRAME_UP,))
+    with pytest.raises(WireError, match=f"at most {MAX_FRAME_UP}"):
+        unpack(frame, MAX_FRAME_UP)
 
 
 def refuse_or_take(frame: bytes) -> None:
