@@ -21,10 +21,12 @@ from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import (
     Begin,
     CheckIn,
+    Drained,
     Finished,
     Go,
     Heartbeat,
     Hello,
+    InputCredit,
     Message,
     Output,
     Signal,
@@ -102,9 +104,10 @@ def agent(runner: Runner, open_ends: list[Any]) -> Agent:
 
 def test_messages_arrive_in_order_both_ways(runner: Runner, agent: Agent) -> None:
     for number in range(2000):
-        agent.channel.send(Signal(number))
+        agent.channel.send(Drained(0) if number % 2 else InputCredit(0, number))
         runner.channel.send(0, Go("a", number))
-    assert [runner.next() for _ in range(2000)] == [(0, Signal(n)) for n in range(2000)]
+    said = [Drained(0) if n % 2 else InputCredit(0, n) for n in range(2000)]
+    assert [runner.next() for _ in range(2000)] == [(0, each) for each in said]
     assert [agent.next() for _ in range(2000)] == [Go("a", n) for n in range(2000)]
 
 
