@@ -62,6 +62,7 @@ def as_object(plan: Plan) -> dict[str, Any]:
         "world_size": spec.world.world_size,
         "master": {"addr": address, "port": spec.master.port or None},
         "nodes": [_node(plan, node_plan) for node_plan in plans],
+        "notes": list(plan.notes),
         "origins": dict(plan.request.origins),
     }
 
@@ -140,6 +141,7 @@ def _as_text(content: dict[str, Any]) -> str:
     ]
     if content["backend_reason"] not in ("", "as asked"):
         lines.insert(1, f"backend {content['backend']}: {content['backend_reason']}")
+    lines += [f"note: {note}" for note in content["notes"]]
     if content["tool"]:
         lines.append(f"tool: {shlex.join(content['tool']['argv'])}")
         env = content["tool"]["env"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from collections.abc import Mapping
@@ -23,6 +24,10 @@ from madrun.wire.jobspec import JobSpec
 
 if TYPE_CHECKING:
     from madrun.backends.tools.slurm_job import SlurmJob
+
+
+_SUBMITS = re.compile(rb"^[ \t]*(?:exec[ \t]+)?(sbatch|salloc)[ \t]", re.MULTILINE)
+_SCRIPT_HEAD = 64 * 1024  # bytes of a script that are looked at
 
 
 class Plan(NamedTuple):
@@ -56,7 +61,7 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
         log_dir_optional=not request.record.log_dir,
     )
     _check(request, choice.name)
-    notes = (*_cpu_only(resources), *(job.notes if job else ()))
+    notes = (*_cpu_only(resources), *_submits_itself(spec), *(job.notes if job else ()))
     return Plan(request, checked(spec), resources.hosts, choice.name, choice.reason, job_dir, notes)
 
 
@@ -156,6 +161,22 @@ def _cpu_only(resources: Resources) -> tuple[str, ...]:
     count = resources.world.world_size
     workers = "one worker" if count == 1 else f"{count} workers"
     return (f"no GPU was found on this machine: {workers} on the CPU",)
+
+
+def _submits_itself(spec: JobSpec) -> tuple[str, ...]:
+    """Scripts of older tools run on the login node and call sbatch; here each node would do it."""
+    program = spec.argv[0]
+    if not program.endswith(".sh"):
+        return ()
+    try:
+        with open(os.path.join(spec.workdir, program), "rb") as file:
+            found = _SUBMITS.search(file.read(_SCRIPT_HEAD))
+    except OSError:
+        return ()  # it need not be here, only on the nodes
+    if found is None:
+        return ()
+    word = found[1].decode()
+    return (f"{program} calls {word}, and every node runs it: call it without madrun",)
 
 
 def _count_devices() -> int:

@@ -161,7 +161,16 @@ def test_options_that_prose_mentions_are_there() -> None:
     torchruns = ("--local-rank", "--standalone", "--max-restarts", "--rdzv-", "--no-ssh")
     models = ("--host", "--parallelism", "--module", "--config", "--model")
     slurms = ("--ntasks", "--gpus", "--gpu-bind", "--cpus", "--mem", "--exclusive", "--overlap")
-    others = (*torchruns, *models, *slurms, "--kill-on-bad-exit", "--nodelist", "--time")
+    madengines = ("--manifest-file", "--tags", "--force-mirror-local")
+    others = (
+        *torchruns,
+        *models,
+        *slurms,
+        *madengines,
+        "--kill-on-bad-exit",
+        "--nodelist",
+        "--time",
+    )
     for page in PAGES:
         for code in re.findall(r"`([^`\n]*)`", _prose(page)):
             for option in re.findall(r"(?<!\S)--[a-z][a-z_-]*", _ours(code)):

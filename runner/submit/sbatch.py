@@ -31,7 +31,8 @@ class Batch(NamedTuple):
 
     ``settings`` are those of the section ``slurm`` of a config file, as text; ``output`` is the
     log's path, ``%j`` in it the job's number; ``words`` are sbatch's own further options, ``env``
-    what the workers get beyond the environment of the submission, ``agent`` madagent's argv.
+    what the workers get beyond the environment of the submission, ``agent`` madagent's argv,
+    ``notes`` what the user should know before the job is submitted.
     """
 
     nodes: int
@@ -40,6 +41,7 @@ class Batch(NamedTuple):
     words: Sequence[str]
     env: Mapping[str, str]
     agent: Sequence[str]
+    notes: Sequence[str] = ()
 
 
 def script(batch: Batch, show_values: bool = False) -> str:

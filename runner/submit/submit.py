@@ -41,6 +41,8 @@ def submit(request: Request, environ: Mapping[str, str], cwd: str, python: str) 
     """
     batch = batch_of(request, environ, cwd, python)
     text = script(batch, request.console.show_values)
+    for note in batch.notes:
+        sys.stderr.write(f"madrun: {note}\n")
     if request.dry_run:
         print(json.dumps({"script": text}, indent=2) if request.console.json else text.rstrip("\n"))
         return 0
@@ -75,7 +77,7 @@ def batch_of(request: Request, environ: Mapping[str, str], cwd: str, python: str
         )
     settings = {**request.submit.section, **_typed(request.submit.settings)}
     nodes = asked.nnodes or int(settings.get("nodes") or 1)
-    _check_launcher(request, nodes, settings.get("gpus_per_node", ""), environ, cwd)
+    notes = _planned_notes(request, nodes, settings.get("gpus_per_node", ""), environ, cwd)
     if asked.nproc_per_node and "gpus_per_node" not in settings:
         settings["gpus_per_node"] = str(asked.nproc_per_node)
     folder = os.path.join(cwd, settings.get("output_dir") or "")
@@ -90,13 +92,16 @@ def batch_of(request: Request, environ: Mapping[str, str], cwd: str, python: str
         words=words,
         env=exported(request, environ, cwd),
         agent=_agent(request, environ, cwd, python),
+        notes=notes,
     )
 
 
-def _check_launcher(
+def _planned_notes(
     request: Request, nodes: int, gpus: str, environ: Mapping[str, str], cwd: str
-) -> None:
-    """Plan every node before the queue; raises InputError for what the launcher cannot do.
+) -> tuple[str, ...]:
+    """Plan every node before the queue: what the user should know of it.
+
+    Raises InputError for what the launcher cannot do.
 
     How many workers a node has may be known to Slurm alone: then any usual number will do.
     """
@@ -108,11 +113,11 @@ def _check_launcher(
     for count in (known,) if known else _USUAL_COUNTS:
         hosts = ",".join(f"node{number}:{count}" for number in range(nodes))
         try:
-            make_plan(planned._replace(selection=Selection(hosts=hosts)), environ, cwd, "python3")
+            plan = make_plan(planned._replace(selection=Selection(hosts=hosts)), environ, cwd, "py")
         except InputError as error:
             problems.append(error)
         else:
-            return
+            return plan.notes
     raise problems[0]
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from madrun.runner.plan import make_plan
 from madrun.runner.submit.sbatch import Batch, script
-from madrun.runner.submit.submit import batch_of
+from madrun.runner.submit.submit import batch_of, submit
 from madrun.system.errors import InputError
 from support.requests import request_of
 
@@ -137,3 +138,15 @@ def test_what_is_wrong_is_said_before_anything_is_submitted(
 def test_a_line_end_in_a_setting_makes_no_second_option() -> None:
     with pytest.raises(InputError, match="line ends"):
         script(Batch(1, {"time": "5\n#SBATCH --uid=0"}, "/x/%j.out", (), {}, ("madagent",)))
+
+
+def test_a_script_that_submits_itself_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.sh").write_text("#!/bin/sh\n# not: sbatch x\nif :\nthen\n  sbatch job\nfi\n")
+    request = request_of("run.sh", hosts="a,b", dry_run=True)
+    notes = make_plan(request, {}, str(tmp_path), "py").notes
+    assert notes == ("run.sh calls sbatch, and every node runs it: call it without madrun",)
+    request = request_of("run.sh", submit="slurm", nnodes=2, dry_run=True)
+    assert submit(request, {}, str(tmp_path), "py") == 0
+    assert capsys.readouterr().err == f"madrun: {notes[0]}\n"
