@@ -274,9 +274,18 @@ class Agent:
         self._send(Started(tuple(pids.get(each.rank, 0) for each in plan.processes)))
         self._started = True
         self._loop.call_later(_QUIET, load_psutil)
+        self._loop.call_later(_QUIET, self._tend_logs)
         if self._worker_set.diagnosis is not None:
             self._worker_set.diagnosis.begin()
             self._loop.call_later(_QUIET, self._worker_set.diagnosis.preload)
+
+    def _tend_logs(self) -> None:
+        spec = self._spec
+        if spec is not None and spec.log_dir_optional and self._ready and self._ready.log_dir:
+            from madrun.record.pruning import tend_logs
+            from madrun.record.retention import retention
+
+            tend_logs(spec.log_dir, retention(spec.keep_jobs))
 
     # ---- Listener of the startup sequence
 

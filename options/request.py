@@ -138,6 +138,8 @@ class Record(NamedTuple):
         "Write rank0003.out and .err there, on each node; none: nowhere.", "DIR", of=BOTH)] = ""
     job_dir: Annotated[str, Option("--job-dir",
         "Where each job leaves a folder. Default: $MADRUN_JOB_DIR, ~/.madrun/jobs.", "DIR")] = ""
+    keep_jobs: Annotated[str, Option("--keep-jobs",
+        "Records to keep there. Default: $MADRUN_KEEP_JOBS, 50,2GB; all: no limit.", "N,SIZE")] = ""
     pid_file: Annotated[str, Option("--pid-file",
         "Write madrun's process id there while the job lives.", "FILE")] = ""
     save_pid: Annotated[bool, Option("--save-pid",

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 from madrun.record.event import Event
 from madrun.record.job_folder import PLAN, SUMMARY, JobFolder
+from madrun.record.retention import Retention
 
 _CLOSE_LIMIT = 2.0  # seconds that the end of a job waits for the disk
+_PRUNE_LIMIT = 0.2  # seconds that a job waits which is over before old records are removed
 _QUICK = 0.2  # seconds; a launch that takes longer is written down from its beginning on
 _EARLY = ("connecting", "trying", "starting")
 
@@ -34,6 +36,7 @@ class RecordedJob(NamedTuple):
     hosts: Sequence[str]
     log_dir: str
     describe: Callable[[], dict[str, Any]]
+    kept: Retention = Retention()
 
 
 class Recorder:
@@ -45,6 +48,7 @@ class Recorder:
         self._queue: SimpleQueue[Event | None] = SimpleQueue()
         self._events: list[dict[str, Any]] = []
         self._begin = threading.Event()
+        self._lock = -1
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._thread.start()
 
@@ -62,25 +66,33 @@ class Recorder:
 
     def _run(self) -> None:
         self._begin.wait(_QUICK)
+        from madrun.record.pruning import prune_beside
         from madrun.record.start_times import StartTimes
 
         startup = StartTimes(self._job.hosts, self._append)
         try:
             self._open()
+            pruning = prune_beside(self._folder.path, self._job.kept)
             while (event := self._queue.get()) is not None:
                 self._append(event)
                 startup.take(event)
             self._summarize()
+            pruning.join(_PRUNE_LIMIT)
         except OSError as error:
             where = f"{self._folder.path}: {error.strerror}"
             _say(f"madrun: the record of this job is not complete: {where}")
         finally:
             self._folder.close()
+            if self._lock >= 0:
+                os.close(self._lock)
 
     def _open(self) -> None:
         import json
 
+        from madrun.record.pruning import hold
+
         self._folder.make()
+        self._lock = hold(self._folder.path)
         self._folder.write(PLAN, json.dumps(self._job.describe(), indent=2) + "\n")
         if self._job.log_dir:
             self._folder.link_logs(self._job.log_dir)

@@ -17,6 +17,7 @@ from madrun.output.progress import Progress
 from madrun.record.event import OutcomeKind
 from madrun.record.guard_handover import GuardHandover
 from madrun.record.recorder import RecordedJob
+from madrun.record.retention import retention
 from madrun.runner.description import described
 from madrun.runner.plan import Plan
 from madrun.system.errors import MadrunError
@@ -69,6 +70,7 @@ def recorded_job(plan: Plan) -> RecordedJob:
         job_id=spec.job_id,
         hosts=spec.world.hosts,
         log_dir="" if spec.log_dir_optional else spec.log_dir,
+        kept=retention(spec.keep_jobs),
         describe=lambda: described(plan),
     )
 

@@ -18,12 +18,15 @@ from madrun.job.spec import checked, job_spec
 from madrun.launchers import registry as launchers
 from madrun.options.request import Request
 from madrun.record.job_folder import LOGS
+from madrun.record.retention import retention
 from madrun.runner import env_file, exports
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 if TYPE_CHECKING:
     from madrun.backends.tools.slurm_job import SlurmJob
+
+_KEEP = "MADRUN_KEEP_JOBS"
 
 
 _SUBMITS = re.compile(rb"^[ \t]*(?:exec[ \t]+)?(sbatch|salloc)[ \t]", re.MULTILINE)
@@ -59,6 +62,7 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
         # The same path on every node: in the job's own folder, unless one or none is asked for.
         log_dir=spec.log_dir if request.record.log_dir else os.path.join(job_dir, job_id, LOGS),
         log_dir_optional=not request.record.log_dir,
+        keep_jobs=_keep_jobs(request.record.keep_jobs, environ),
     )
     _check(request, choice.name)
     notes = (*_cpu_only(resources), *_submits_itself(spec), *(job.notes if job else ()))
@@ -142,6 +146,12 @@ def _job_dir(given: str, environ: Mapping[str, str], cwd: str) -> str:
     home = environ.get("HOME") or os.path.expanduser("~")
     default = os.path.join(home, ".madrun", "jobs")
     return os.path.join(cwd, given or environ.get("MADRUN_JOB_DIR") or default)
+
+
+def _keep_jobs(given: str, environ: Mapping[str, str]) -> str:
+    name, text = ("--keep-jobs", given) if given else (_KEEP, environ.get(_KEEP, ""))
+    retention(text, name)
+    return text
 
 
 def exported(request: Request, environ: Mapping[str, str], cwd: str) -> dict[str, str]:

@@ -23,7 +23,8 @@ class JobSpec:
     Strings hold what the operating system gave (surrogate escapes for bytes that are no UTF-8).
     The groups are those of the options; the rest is made of what the user said.
     ``log_dir`` may be empty; one that is ``log_dir_optional`` was not asked for, and a node that
-    cannot have it does without.
+    cannot have it does without. ``keep_jobs`` is how many records of jobs are kept beside it
+    (empty: the default).
     ``options`` are the launcher's own, by the names of its config section; a list is JSON.
     ``client`` is what runs against a server once it is ready (empty: nothing).
     """
@@ -41,6 +42,7 @@ class JobSpec:
     limits: Limits = Limits()
     log_dir: str = ""
     log_dir_optional: bool = False
+    keep_jobs: str = ""
     output: str = "all"
     stdin: str = "none"
     restart_count: int = 0
