@@ -161,7 +161,7 @@ def test_options_that_prose_mentions_are_there() -> None:
     torchruns = ("--local-rank", "--standalone", "--max-restarts", "--rdzv-", "--no-ssh")
     models = ("--host", "--parallelism", "--module", "--config", "--model")
     slurms = ("--ntasks", "--gpus", "--gpu-bind", "--cpus", "--mem", "--exclusive", "--overlap")
-    madengines = ("--manifest-file", "--tags", "--force-mirror-local")
+    madengines = ("--manifest-file", "--tags", "--force-mirror", "--additional-context-file")
     others = (
         *torchruns,
         *models,
