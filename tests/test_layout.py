@@ -22,7 +22,18 @@ LADDER = (
 FILES = [path for name in LADDER for path in sorted((ROOT / name).rglob("*.py"))]
 TOO_LONG = 400  # lines; a file is read in one sitting
 # Where these may be imported when the module is: by those that use them.
-SSH = {"madrun.backends.ssh.backend", "madrun.backends.ssh.login", "madrun.backends.ssh.tunnel"}
+SSH = {
+    f"madrun.backends.ssh.{name}"
+    for name in (
+        "backend",
+        "login",
+        "tunnel",
+        "host_certificate",
+        "host_key",
+        "identities",
+        "reasons",
+    )
+}
 HEAVY = {
     "paramiko": SSH,
     "logging": SSH,

@@ -20,7 +20,7 @@ from madrun.system.errors import ClusterError
 if TYPE_CHECKING:
     import paramiko
 
-    from madrun.backends.ssh.login import Logins
+    from madrun.backends.ssh.login import Login, Logins
 
 _READ = 4096
 _CLOSE_LIMIT = 1.0  # seconds for all connections together
@@ -33,7 +33,7 @@ class SshBackend:
         self._launch, self._listener = launch, listener
         self._slots = threading.BoundedSemaphore(launch.ssh.fan_out)
         self._lock = threading.Lock()
-        self._clients: list[paramiko.SSHClient] = []
+        self._transports: list[paramiko.Transport] = []
         self._own: list[LocalAgent] = []
         self._logins: Logins | None = None
         self._closed = False
@@ -49,16 +49,15 @@ class SshBackend:
         """Hang up: an agent that still runs sees the end of its stdin."""
         with self._lock:
             self._closed = True
-            clients, own = self._clients, self._own
+            transports, own = self._transports, self._own
         for agent in own:
             agent.close()
-        transports = [client.get_transport() for client in clients]
-        for client in clients:
-            client.close()
-        if self._logins is not None and self._logins.jumped:
+        for transport in transports:
+            transport.close()
+        if self._logins is not None and self._logins.indirect:
             # What goes through a jump host has to be closed before it.
             deadline = time.monotonic() + _CLOSE_LIMIT
-            for transport in filter(None, transports):
+            for transport in transports:
                 transport.join(max(0.0, deadline - time.monotonic()))
             self._logins.close()
 
@@ -95,17 +94,15 @@ class SshBackend:
         host = self._launch.hosts[node_rank]
         tell_step(self._listener, node_rank, "connecting")
         connected = partial(tell_step, self._listener, node_rank, "connected")
-        client = self._get_logins().log_in(host, connected)
+        login = self._get_logins().log_in(host, connected)
+        transport = login.transport
         tell_step(self._listener, node_rank, "logged_in")
         with self._lock:
-            self._clients.append(client)
+            self._transports.append(transport)
             if self._closed:
-                client.close()
-        transport = client.get_transport()
-        if transport is None:
-            raise ClusterError("the connection was lost")
+                transport.close()
         try:
-            runner, ports, addresses = self._ways(transport, host.address)
+            runner, ports, addresses = self._ways(login, host.address)
             argv = self._launch.command(node_rank, runner, ports)
             channel = transport.open_session(timeout=self._launch.ssh.connect_timeout)
             channel.set_combine_stderr(True)
@@ -117,28 +114,28 @@ class SshBackend:
         return channel, addresses
 
     def _ways(
-        self, transport: paramiko.Transport, address: str
+        self, login: Login, address: str
     ) -> tuple[Sequence[str], tuple[int, int], Sequence[str]]:
         """The runner's address and ports as the host sees them, and the host's addresses.
 
         They are the two ends of the login's own connection. Behind a proxy there is no such
         connection, and often no way back: then the channel comes back through the login.
         """
-        if not isinstance(transport.sock, socket.socket):
+        if not login.direct:
             from madrun.backends.ssh.tunnel import tunnel
 
-            ports = tunnel(transport, self._launch.ports)
+            ports = tunnel(login.transport, self._launch.ports)
             return ["127.0.0.1"], ports, [address]
-        here = transport.sock.getsockname()[0]
-        there = transport.sock.getpeername()[0]
+        assert isinstance(login.transport.sock, socket.socket)
+        here = login.transport.sock.getsockname()[0]
+        there = login.transport.sock.getpeername()[0]
         return [here], self._launch.ports, [there, address]
 
     def _own_addresses(self) -> list[str]:
         """How the others reach this machine: the address that leads to the first of them."""
         for host in self._launch.hosts:
             if not is_here(host):
-                hostname = self._get_logins().target(host.address, host.user, host.port).hostname
-                address = own_address_towards(hostname)
+                address = own_address_towards(self._get_logins().route(host)[-1].hostname)
                 if address:
                     return [address, socket.gethostname()]
         return [socket.gethostname()]

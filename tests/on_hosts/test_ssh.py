@@ -150,10 +150,37 @@ def test_included_files_and_a_config_that_is_wrong(cluster: Cluster) -> None:
     included.write_text("Host fast\n  HostName node01\n")
     with ssh_config(cluster, "Include more\nHost slow\n  HostName node02\n"):
         assert hostnames(cluster, "--hosts", "fast,slow") == ["node01", "node02"]
-    with ssh_config(cluster, "Host node01\n  Port abc\nHost node02\n  ProxyCommand /none %h\n"):
-        done = cluster.madrun("--hosts", "node01,node02", "--no-python", "true")
+    with ssh_config(cluster, "Host node01\n  Port abc\n"):
+        done = cluster.madrun("--hosts", "node01", "--backend", "ssh", "--no-python", "true")
     included.unlink()
     assert done.returncode == 125
-    assert "node01  ssh_config: Port 'abc' of node01 is not a port" in done.stderr
-    assert "node02  ProxyCommand '/none node02': " in done.stderr
+    assert "node01  ssh_config: /root/.ssh/config line 2: Bad port 'abc'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_proxy_command_that_is_not_there(cluster: Cluster) -> None:
+    with ssh_config(cluster, "Host node02\n  ProxyCommand /none %h\n"):
+        done = cluster.madrun("--hosts", "node02", "--backend", "ssh", "--no-python", "true")
+    assert done.returncode == 125
+    assert "node02  ProxyCommand '/none node02' exited with status 127: " in done.stderr
+
+
+def test_several_jump_hosts_in_a_row(breakable: Cluster) -> None:
+    """As ssh does it: the way leads through each of them, and one login serves all behind it."""
+    for host in ("node03", "node04"):
+        breakable.partition("head", host)
+        breakable.partition("node01", host)
+    with ssh_config(breakable, "Host node03 node04\n  ProxyJump node01,node02\n"):
+        assert hostnames(breakable, "--hosts", "node03,node04") == ["node03", "node04"]
+    with ssh_config(
+        breakable, "Host node03 node04\n  ProxyJump node02\nHost node02\n  ProxyJump node01\n"
+    ):
+        assert hostnames(breakable, "--hosts", "node03,node04") == ["node03", "node04"]
+
+
+def test_jump_hosts_in_a_circle_are_an_error(cluster: Cluster) -> None:
+    config = "Host node01\n  ProxyJump node02\nHost node02\n  ProxyJump node01\n"
+    with ssh_config(cluster, config):
+        done = cluster.madrun("--hosts", "node01,node02", "--no-python", "true")
+    assert done.returncode == 125
+    assert "node01  ssh_config: more than 16 jump hosts to node01: a loop?" in done.stderr
