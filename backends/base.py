@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from madrun.hosts.hostfile import Host
 from madrun.options.request import Ssh
-from madrun.wire.key_line import KeyLine
+from madrun.system.loop import Loop
+
+if TYPE_CHECKING:
+    # Not needed, and so not loaded, to choose a backend.
+    from madrun.wire.key_line import KeyLine
+    from madrun.wire.messages import Message
 
 # The whole remote command is one argument of at most 128 KiB; larger world info travels in the
 # job spec over the channel.
 _WORLD_INFO_LIMIT = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What every backend starts: the hosts in rank order and the parts of the agent's command."""
+class AgentStart(NamedTuple):
+    """What a backend starts: the hosts in rank order and the parts of the agent's command."""
 
     hosts: tuple[Host, ...]
     python: str
@@ -59,6 +63,12 @@ class Launch:
 class Listener(Protocol):
     """Whom a backend tells; it may call from any thread."""
 
+    def agent_step(self, node_rank: int, step: str, at: float) -> None:
+        """How far the way to a host has come, and when (seconds of the monotonic clock).
+
+        The steps: connecting, connected, logged_in, asked (the agent was asked to start).
+        """
+
     def agent_key(self, node_rank: int, line: KeyLine, addresses: Sequence[str]) -> None:
         """An agent printed its key line; others reach its host at ``addresses``."""
 
@@ -68,35 +78,104 @@ class Listener(Protocol):
     def agent_gone(self, node_rank: int, reason: str) -> None:
         """The agent, or the way to it, has ended; expected only after it said Finished."""
 
-
-def tell_step(listener: Listener, node_rank: int, step: str) -> None:
-    """Tell a listener that wants to know how far the way to a host has come, and when.
-
-    The steps: connecting, connected, logged_in, asked (the agent was asked to start).
-    """
-    tell = getattr(listener, "agent_step", None)
-    if tell is not None:
-        tell(node_rank, step, time.monotonic())
-
-
-class ToolListener(Listener, Protocol):
-    """Whom a backend tells that runs one tool for all hosts."""
+    def tool_says(self, text: str) -> None:
+        """What the user should know at once, from the one tool that a backend runs."""
 
     def tool_ended(self, reason: str, at: float) -> None:
-        """The tool has ended, after its agents or before; it tells nothing more of them.
-
-        ``at`` in seconds of the monotonic clock.
-        """
+        """The one tool that a backend runs has ended, after its agents or before; it tells
+        nothing more of them. ``at`` in seconds of the monotonic clock."""
 
 
-class Backend(Protocol):
-    """One way onto the nodes."""
+def tell_step(listener: Listener, node_rank: int, step: str) -> None:
+    """Tell of a step that was taken just now."""
+    listener.agent_step(node_rank, step, time.monotonic())
+
+
+class Session(Protocol):
+    """The agents of one job, as a backend holds them."""
 
     def start(self) -> None:
         """Start an agent on every host; returns at once."""
 
     def close(self) -> None:
         """Let go of the hosts; an agent that still runs sees its lease end."""
+
+
+class Link(Protocol):
+    """The way to an agent in the runner's own process."""
+
+    def send(self, node_rank: int, message: Message) -> None:
+        """To the agent, soon."""
+
+
+FOLDER = "{folder}"
+
+
+class ToolCommand(NamedTuple):
+    """How a tool is started: its words, the variables it needs, and files by name.
+
+    In the words and in the variables, FOLDER stands for the private folder that holds the files.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = MappingProxyType({})
+    files: Mapping[str, str] = MappingProxyType({})
+
+
+class Situation(NamedTuple):
+    """What a backend judges by: the hosts, and whether the user has named any at all."""
+
+    hosts: Sequence[Host]
+    named: bool
+
+
+class Allocation(NamedTuple):
+    """Hosts that a scheduler has given us: what its job is called, which backend starts agents
+    there, and notes for the user."""
+
+    name: str
+    backend: str
+    hosts: tuple[Host, ...]
+    notes: tuple[str, ...] = ()
+
+
+def no_allocation(environ: Mapping[str, str], nproc_per_node: int | None) -> Allocation | None:
+    """For a backend that belongs to no scheduler."""
+    return None
+
+
+def never(situation: Situation) -> str:
+    """For a backend that is used only where it is asked for, and for any hosts."""
+    return ""
+
+
+InProcess = Callable[[Loop, Callable[[int, "Message"], None], int], Link]
+
+
+class Backend(NamedTuple):
+    """One way onto the nodes.
+
+    It has a ``session``, which starts agents that come back over the channel, or ``in_process``,
+    which makes the agent of a node in the runner itself. ``takes_args``: ``--backend-args`` mean
+    something to it. ``command`` is the one command that starts all agents, where there is one, for
+    an agent that finds the runner at these addresses; it raises InputError for hosts and options
+    that cannot be.
+
+    ``auto`` asks all backends, the lowest ``order`` first: the first one inside an ``allocation``
+    of its scheduler is taken, else the first that ``applies``, which says why. ``refuses`` says
+    why this backend cannot do a job; empty where it can.
+    """
+
+    name: str
+    session: Callable[[AgentStart, Listener], Session] | None = None
+    in_process: InProcess | None = None
+    aliases: tuple[str, ...] = ()
+    takes_args: bool = False
+    command: Callable[[AgentStart, Sequence[str]], ToolCommand] | None = None
+    allocation: Callable[[Mapping[str, str], int | None], Allocation | None] = no_allocation
+    applies: Callable[[Situation], str] = never
+    refuses: Callable[[Situation], str] = never
+    order: int = 100
 
 
 def runs_isolated(environ: Mapping[str, str]) -> bool:

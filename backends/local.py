@@ -1,30 +1,37 @@
-"""This machine only: the agent runs in the runner's own process, so a job costs one interpreter.
-
-The one place outside agent/ that may import the agent.
-"""
+"""This machine only: the agent runs in the runner's own process: a job costs one interpreter."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from madrun.agent.agent import Agent
-from madrun.hosts.devices import own_facts as own_facts
+from madrun.backends.base import Backend, Link, Situation
+from madrun.hosts.local_host import is_here
 from madrun.system.loop import Loop
-from madrun.wire.messages import Hello, Message
+
+if TYPE_CHECKING:
+    from madrun.wire.messages import Message
 
 
-class LocalLink:
-    """What a channel is for other backends, as function calls on the runner's loop."""
+def in_process(loop: Loop, on_message: Callable[[int, Message], None], node_rank: int) -> Link:
+    """The agent of a node, on the runner's loop."""
+    from madrun.agent.local_link import LocalLink
 
-    def __init__(self, loop: Loop, on_message: Callable[[int, Message], None]) -> None:
-        self._loop, self._on_message = loop, on_message
-        self._agent = Agent(loop, 0, self._up, lambda: None, os.environ)
-        self._up(Hello(0, os.uname().nodename, os.getpid(), os.getppid()))
+    return LocalLink(loop, on_message, node_rank)
 
-    def send(self, node_rank: int, message: Message) -> None:
-        """To the agent, soon: a call in return must find the caller at rest."""
-        self._loop.post(lambda: self._agent.receive(message))
 
-    def _up(self, message: Message) -> None:
-        self._loop.post(lambda: self._on_message(0, message))
+def applies(situation: Situation) -> str:
+    """Where this machine is the only host."""
+    if not situation.named:
+        return "no other host is named"
+    alone = len(situation.hosts) == 1 and is_here(situation.hosts[0])
+    return "the only host is this machine" if alone else ""
+
+
+def refuses(situation: Situation) -> str:
+    """Another machine among the hosts."""
+    others = [host.name for host in situation.hosts if situation.named and not is_here(host)]
+    return f"{others[0]} is another machine" if others else ""
+
+
+BACKEND = Backend("local", in_process=in_process, applies=applies, refuses=refuses, order=20)

@@ -137,7 +137,7 @@ class Coordinator:
         self._post(lambda now: self._machine.gone(node_rank, reason, now))
 
     def tool_ended(self, reason: str, at: float) -> None:
-        """See madrun.backends.base.ToolListener."""
+        """See madrun.backends.base.Listener."""
 
         def ended(_now: float) -> list[Action]:
             self.event_log.note("tool_ended", at, reason=reason)

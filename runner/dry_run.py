@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from madrun.backends.registry import HERE, LOCAL, TOOLS
+from madrun.backends import registry as backends
 from madrun.hosts import world_info
 from madrun.hosts.devices import NodeFacts
 from madrun.launchers.launcher import NodeContext
@@ -15,7 +15,7 @@ from madrun.launchers.plan import NodePlan
 from madrun.launchers.registry import find
 from madrun.options.request import Config
 from madrun.runner.plan import Plan
-from madrun.runner.remote import launch_of
+from madrun.runner.remote import agent_start
 from madrun.system.words import counted
 
 # Known only once the job has started; the lengths are the real ones.
@@ -69,7 +69,7 @@ def as_object(plan: Plan) -> dict[str, Any]:
 
 def _facts(plan: Plan) -> NodeFacts:
     """This machine's devices and masks where it is the only one; others are not asked."""
-    if plan.backend != LOCAL:
+    if backends.find(plan.backend).in_process is None:
         return NodeFacts(plan.request.selection.gpu_vendor)
     from madrun.hosts.devices import own_facts
 
@@ -84,13 +84,10 @@ def _node_ranks(plan: Plan) -> Sequence[int]:
 
 def _tool(plan: Plan) -> dict[str, Any] | None:
     """How the backend's tool is started: words, what is set for it, and its private files."""
-    if plan.backend not in TOOLS:
+    make = backends.find(plan.backend).command
+    if make is None:
         return None
-    from madrun.backends.registry import tool_command
-
-    command = tool_command(plan.backend, launch_of(plan, _PORTS, _KEY), [_RUNNER])
-    if command is None:
-        return None
+    command = make(agent_start(plan, _PORTS, _KEY), [_RUNNER])
     return {"argv": list(command.argv), "env": dict(command.env), "files": dict(command.files)}
 
 
@@ -101,12 +98,13 @@ def _default_master(plan: Plan) -> str:
 
 
 def _node(plan: Plan, node_plan: NodePlan) -> dict[str, Any]:
-    launch = launch_of(plan, _PORTS, _KEY)
+    start, backend = agent_start(plan, _PORTS, _KEY), backends.find(plan.backend)
+    # madrun is itself the agent, or a tool starts one and the same command everywhere.
+    in_words = backend.in_process is not None or backend.command is not None
     return {
         "host": node_plan.host,
         "node_rank": node_plan.node_rank,
-        # A tool starts one and the same command everywhere, which is among its words.
-        "command": [] if plan.backend in TOOLS else launch.command(node_plan.node_rank, [_RUNNER]),
+        "command": [] if in_words else start.command(node_plan.node_rank, [_RUNNER]),
         "processes": [
             {
                 "role": process.role,
@@ -148,7 +146,7 @@ def _as_text(content: dict[str, Any]) -> str:
         lines += [f"  with {shlex.quote(f'{name}={value}')}" for name, value in env.items()]
     for node in content["nodes"]:
         lines.append(f"node {node['node_rank']}: {node['host']}")
-        if node["command"] and content["backend"] != LOCAL:  # there madrun is itself the agent
+        if node["command"]:
             lines.append(f"  agent: {shlex.join(node['command'])}")
         for process in node["processes"]:
             shown = " ".join(
@@ -159,8 +157,6 @@ def _as_text(content: dict[str, Any]) -> str:
                 name = f"process {process['rank']}, {process['role']}"
             lines.append(f"  {name}: {shown}")
             lines.append(f"    {shlex.join(process['argv'])}    (in {process['cwd']})")
-    if content["backend"] not in HERE:
-        lines.append(f"backend {content['backend']} is not in this version: it cannot be run")
     if content["nodes"] and content["nodes"][0]["processes"]:
         names = sorted(content["nodes"][0]["processes"][0]["env"])
         lines.append(f"set or exported for each worker: {' '.join(names)}")

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 
 import madrun
-from madrun.backends.registry import LOCAL, TOOLS
+from madrun.backends.base import Backend
+from madrun.backends.registry import find
 from madrun.job.coordinator import Coordinator
 from madrun.job.job_artifacts import ArtifactOptions, JobArtifacts
 from madrun.job.outcome import Outcome, failed
@@ -36,10 +37,11 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
 
         shown = not request.console.no_prefix, request.console.fold
         return StandaloneJob(plan.spec, request.place.node_rank, guard_fd, *shown).run()
-    if plan.backend in TOOLS:
-        from madrun.runner.remote import check_tool
+    backend = find(plan.backend)
+    if backend.command is not None:
+        from madrun.runner.remote import agent_start
 
-        check_tool(plan)
+        backend.command(agent_start(plan, (0, 0), ""), [])  # raises what the tool cannot do
     artifacts = JobArtifacts(recorded_job(plan), _artifact_options(plan.request), handover)
     job = _job(loop, plan, artifacts)
     job.event_log.begin(plan.backend)
@@ -49,9 +51,8 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
         job.guard_gone()
 
     loop.watch(guard_fd, guard_gone)
-    run = _run_local if plan.backend == LOCAL else _run_remote
     try:
-        return run(loop, job, plan).status
+        return _run(loop, job, plan, backend).status
     except BaseException as error:
         if isinstance(error, MadrunError):
             job.event_log.end(failed(OutcomeKind.LAUNCH, str(error), error.exit_status))
@@ -105,13 +106,9 @@ def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Coordinator:
     return Coordinator(loop, plan.spec, version, console, connect, progress, listeners)
 
 
-def _run_local(loop: Loop, job: Coordinator, plan: Plan) -> Outcome:
-    from madrun.backends.local import LocalLink
-
-    return job.run(LocalLink(loop, job.receive))
-
-
-def _run_remote(loop: Loop, job: Coordinator, plan: Plan) -> Outcome:
+def _run(loop: Loop, job: Coordinator, plan: Plan, backend: Backend) -> Outcome:
+    if backend.in_process is not None:
+        return job.run(backend.in_process(loop, job.receive, 0))
     from madrun.runner.remote import run_remote
 
-    return run_remote(loop, job, plan)
+    return run_remote(loop, job, plan, backend)

@@ -8,9 +8,10 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from madrun.backends import registry as backends
+from madrun.backends.base import Allocation, Backend, Situation
 from madrun.hosts.devices import own_facts
 from madrun.hosts.hostfile import Host
 from madrun.hosts.resources import Resources, names_hosts, resolve
@@ -23,12 +24,7 @@ from madrun.runner import env_file, exports
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
-if TYPE_CHECKING:
-    from madrun.backends.tools.slurm_job import SlurmJob
-
 _KEEP = "MADRUN_KEEP_JOBS"
-
-
 _SUBMITS = re.compile(rb"^[ \t]*(?:exec[ \t]+)?(sbatch|salloc)[ \t]", re.MULTILINE)
 _SCRIPT_HEAD = 64 * 1024  # bytes of a script that are looked at
 
@@ -64,9 +60,11 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
         log_dir_optional=not request.record.log_dir,
         keep_jobs=_keep_jobs(request.record.keep_jobs, environ),
     )
-    _check(request, choice.name)
+    _check(request, choice.backend)
     notes = (*_cpu_only(resources), *_submits_itself(spec), *(job.notes if job else ()))
-    return Plan(request, checked(spec), resources.hosts, choice.name, choice.reason, job_dir, notes)
+    return Plan(
+        request, checked(spec), resources.hosts, choice.backend.name, choice.reason, job_dir, notes
+    )
 
 
 def with_backend(request: Request) -> Request:
@@ -80,28 +78,24 @@ def with_backend(request: Request) -> Request:
     )
 
 
-def _scheduled(request: Request, environ: Mapping[str, str]) -> SlurmJob | None:
+def _scheduled(request: Request, environ: Mapping[str, str]) -> Allocation | None:
     """The scheduler's job whose nodes are meant where nobody names any."""
     if request.place.node_rank is not None or names_hosts(request.selection, environ):
         return None
-    return backends.slurm_job(request.nodes.backend, environ, request.selection.nproc_per_node)
+    return backends.allocation(request.nodes.backend, environ, request.selection.nproc_per_node)
 
 
-def _resources(request: Request, environ: Mapping[str, str], job: SlurmJob | None) -> Resources:
-    scheduled = (job.hosts, f"Slurm job {job.job_id}") if job else None
+def _resources(request: Request, environ: Mapping[str, str], job: Allocation | None) -> Resources:
+    scheduled = (job.hosts, job.name) if job else None
     return resolve(request.selection, environ, _count_devices, scheduled=scheduled)
 
 
-def _choice(request: Request, resources: Resources, job: SlurmJob | None) -> backends.Choice:
-    return backends.choose(
-        request.nodes.backend,
-        resources.hosts,
-        local=resources.local or request.place.node_rank is not None,
-        slurm_job=job.job_id if job else "",
-    )
+def _choice(request: Request, resources: Resources, job: Allocation | None) -> backends.Choice:
+    named = not resources.local and request.place.node_rank is None
+    return backends.choose(request.nodes.backend, Situation(resources.hosts, named), job)
 
 
-def _check(request: Request, backend: str) -> None:
+def _check(request: Request, backend: Backend) -> None:
     """What goes wrong only together; raises InputError."""
     backend_args(request, backend)
     if request.console.fold and request.console.json:
@@ -110,10 +104,12 @@ def _check(request: Request, backend: str) -> None:
         raise InputError(f"--ssh-key {request.ssh.key}: there is no such file")
 
 
-def backend_args(request: Request, backend: str) -> tuple[str, ...]:
+def backend_args(request: Request, backend: Backend) -> tuple[str, ...]:
     """The further words for the backend's tool; raises InputError."""
-    if request.nodes.backend_args and backend not in backends.TOOLS:
-        raise InputError(f"--backend-args: the backend {backend} runs no tool that could take them")
+    if request.nodes.backend_args and not backend.takes_args:
+        raise InputError(
+            f"--backend-args: the backend {backend.name} runs no tool that could take them"
+        )
     return _words("--backend-args", request.nodes.backend_args)
 
 

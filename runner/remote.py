@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from madrun.backends.base import Launch, runs_isolated
-from madrun.backends.registry import make, tool_command
+from madrun.backends.base import AgentStart, Backend, runs_isolated
+from madrun.backends.registry import find
 from madrun.hosts import world_info
 from madrun.job.coordinator import Coordinator
 from madrun.job.outcome import Outcome
@@ -13,32 +13,28 @@ from madrun.runner.plan import Plan, backend_args
 from madrun.system.loop import Loop
 
 
-def run_remote(loop: Loop, job: Coordinator, plan: Plan) -> Outcome:
-    """Start agents through the plan's backend and run the job to its end."""
+def run_remote(loop: Loop, job: Coordinator, plan: Plan, backend: Backend) -> Outcome:
+    """Start agents through a backend and run the job to its end."""
     from madrun.wire.runner_channel import RunnerChannel
 
     timeout = plan.spec.limits.heartbeat
     channel = RunnerChannel(
         loop.post, job.receive, lambda node_rank: job.silent(node_rank, timeout), timeout
     )
-    backend = make(plan.backend, launch_of(plan, channel.ports, channel.public_key), job)
+    assert backend.session is not None
+    session = backend.session(agent_start(plan, channel.ports, channel.public_key), job)
     try:
-        backend.start()
+        session.start()
         return job.run(channel, channel, lambda rank, at: channel.clock_of(rank).to_ours(at))
     finally:
         channel.close()
-        backend.close()
+        session.close()
 
 
-def check_tool(plan: Plan) -> None:
-    """Raises InputError for hosts and options that the backend's tool cannot do."""
-    tool_command(plan.backend, launch_of(plan, (0, 0), ""), [])
-
-
-def launch_of(plan: Plan, ports: tuple[int, int], runner_key: str) -> Launch:
+def agent_start(plan: Plan, ports: tuple[int, int], runner_key: str) -> AgentStart:
     """What the backend needs to know."""
     request = plan.request
-    return Launch(
+    return AgentStart(
         hosts=plan.hosts,
         python=plan.spec.python,
         isolated=not request.program.python and runs_isolated(os.environ),
@@ -47,5 +43,5 @@ def launch_of(plan: Plan, ports: tuple[int, int], runner_key: str) -> Launch:
         world_info=world_info.encode(plan.spec.world),
         patience=request.limits.launch,
         ssh=request.ssh,
-        backend_args=backend_args(request, plan.backend),
+        backend_args=backend_args(request, find(plan.backend)),
     )

@@ -6,7 +6,9 @@ Entry points are read for names only that are not built in: that takes some 20 m
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from madrun.system.errors import InputError
@@ -41,11 +43,10 @@ def built_in(family: Family, name: str) -> Any:
 
 def all_built_in(family: Family) -> list[Any]:
     """Every built-in object, by name."""
-    import pkgutil
-
-    package = import_module(family.package)
-    modules = [each.name for each in pkgutil.iter_modules(package.__path__)]
-    found = [_object_in(family, module) for module in sorted(modules)]
+    (folder,) = import_module(family.package).__path__
+    entries = [name for name in os.listdir(folder) if not name.startswith("_")]
+    modules = sorted(name.removesuffix(".py") for name in entries)
+    found = [_object_in(family, module) for module in modules if module.isidentifier()]
     return [each for each in found if each is not None]
 
 
@@ -101,19 +102,18 @@ def _package(entry_point: Any) -> str:
 
 
 def _object_in(family: Family, module: str) -> Any:
-    """The object of a module; of a package, that of its module ``backend`` and kin."""
+    """The object of a module; that of a package is in its module ``entry``."""
     path = f"{family.package}.{module}"
+    found = _module(path)
+    if hasattr(found, "__path__"):
+        found = _module(f"{path}.entry")
+    return getattr(found, family.attribute, None)
+
+
+def _module(path: str) -> ModuleType | None:
     try:
-        found = import_module(path)
+        return import_module(path)
     except ModuleNotFoundError as error:
         if error.name != path:
             raise
         return None
-    if hasattr(found, "__path__"):
-        from importlib.util import find_spec
-
-        inner = f"{path}.{family.attribute.lower()}"
-        if find_spec(inner) is None:
-            return None
-        found = import_module(inner)
-    return getattr(found, family.attribute, None)

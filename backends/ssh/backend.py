@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from madrun.backends.agent_output import follow
-from madrun.backends.base import Launch, Listener, tell_step
-from madrun.backends.local_agent import LocalAgent
-from madrun.backends.local_host import is_here
+from madrun.backends.agents.local import LocalAgent
+from madrun.backends.agents.output import follow
+from madrun.backends.base import AgentStart, Listener, tell_step
+from madrun.hosts.local_host import is_here
 from madrun.hosts.reach import own_address_towards
 from madrun.system.errors import ClusterError
 
@@ -29,7 +29,7 @@ _CLOSE_LIMIT = 1.0  # seconds for all connections together
 class SshBackend:
     """A thread per host logs in, starts the agent there, and follows it to its end."""
 
-    def __init__(self, launch: Launch, listener: Listener) -> None:
+    def __init__(self, launch: AgentStart, listener: Listener) -> None:
         self._launch, self._listener = launch, listener
         self._slots = threading.BoundedSemaphore(launch.ssh.fan_out)
         self._lock = threading.Lock()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -23,27 +22,28 @@ class Failure(NamedTuple):
     reason: str
 
 
-# What ssh(1) says on stderr; the name is the one that it was given, or an address.
-_FAILURES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"ssh: connect to host (\S+) port \d+: (.*)"), "unreachable: {}"),
+# What ssh(1) says on stderr; the name is the one that it was given, or an address. The patterns
+# are compiled when they are used: this module is loaded at each start.
+_FAILURES = (
+    (r"ssh: connect to host (\S+) port \d+: (.*)", "unreachable: {}"),
     (
-        re.compile(r"ssh: Could not resolve hostname (\S+?): (.*)"),
+        r"ssh: Could not resolve hostname (\S+?): (.*)",
         "unreachable: the name cannot be resolved: {}",
     ),
     (
-        re.compile(r"(?:\S+@)?(\S+): (Permission denied \(.*\))"),
+        r"(?:\S+@)?(\S+): (Permission denied \(.*\))",
         "authentication refused: {}",
     ),
     (
-        re.compile(r"Connection (?:closed|reset) by (?:\S+ )?(\S+) (port \d+)(?: \[preauth\])?"),
+        r"Connection (?:closed|reset) by (?:\S+ )?(\S+) (port \d+)(?: \[preauth\])?",
         "its sshd closed the connection ({})",
     ),
     (
-        re.compile(r"No \S+ host key is known for (\S+) (and you have requested strict checking)"),
+        r"No \S+ host key is known for (\S+) (and you have requested strict checking)",
         "host key unknown, {}; --ssh-accept-new trusts it on first use",
     ),
     (
-        re.compile(r"Host key for (\S+) (has changed) and you have requested strict checking"),
+        r"Host key for (\S+) (has changed) and you have requested strict checking",
         "host key changed: it {} since it was recorded in known_hosts",
     ),
 )
@@ -57,7 +57,7 @@ def find_failure(line: str) -> Failure | None:
     >>> find_failure("Warning: Permanently added 'node03' to the list of known hosts.")
     """
     for pattern, words in _FAILURES:
-        match = pattern.search(line)
+        match = re.search(pattern, line)
         if match is not None:
             return Failure(match[1].strip("[]'\""), words.format(match[2].strip().rstrip(".")))
     return None
@@ -90,10 +90,9 @@ def asked_words(ssh: Ssh) -> list[str]:
     return words + (["-o", "StrictHostKeyChecking=accept-new"] if ssh.accept_new else [])
 
 
-def default_words(ssh: Ssh, key_exchange: str = "") -> list[str]:
+def default_words(ssh: Ssh) -> list[str]:
     """ssh's words for what madrun wants where nobody said otherwise; last on a line."""
-    words = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={math.ceil(ssh.connect_timeout)}"]
-    return words + (["-o", f"KexAlgorithms={key_exchange}"] if key_exchange else [])
+    return ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={math.ceil(ssh.connect_timeout)}"]
 
 
 def quick_key_exchange(words: Sequence[str], host: str, environ: Mapping[str, str]) -> str:
@@ -103,6 +102,8 @@ def quick_key_exchange(words: Sequence[str], host: str, environ: Mapping[str, st
     many hosts waits for. Empty where ssh cannot be asked, or has no quick one: a site's own
     choice is only ever put into another order.
     """
+    import subprocess
+
     try:
         done = subprocess.run(
             ["ssh", "-G", *words, host],

@@ -7,28 +7,19 @@ import re
 import subprocess
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from madrun.backends.base import Allocation
 from madrun.hosts import slurm
 from madrun.hosts.hostfile import Host
-from madrun.hosts.slurm import Allocation
 from madrun.system.errors import ClusterError, InputError
+from madrun.system.words import counted
 
 _ASK_LIMIT = 20.0  # seconds: a controller that is busy takes its time
 _END_TIME = re.compile(r"\bEndTime=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
 
 
-class SlurmJob(NamedTuple):
-    """Hosts in Slurm's order; ``notes`` say what the user should know before the start."""
-
-    job_id: str
-    hosts: tuple[Host, ...]
-    has_gpus: bool
-    notes: tuple[str, ...]
-
-
-def own_job(environ: Mapping[str, str], nproc_per_node: int | None) -> SlurmJob | None:
-    """The job of this environment; None outside of one.
+def own_job(environ: Mapping[str, str], nproc_per_node: int | None) -> Allocation | None:
+    """The job of this environment, its hosts in Slurm's order; None outside of one.
 
     Slurm itself is asked for the GPUs, which may differ from node to node; a job without any has
     ``nproc_per_node`` workers on each node, or one. Raises InputError and ClusterError.
@@ -51,7 +42,7 @@ def own_job(environ: Mapping[str, str], nproc_per_node: int | None) -> SlurmJob 
         Host(name, tuple(range(count))) for name, count in zip(job.hosts, slots, strict=True)
     )
     notes = (*_few_cores(job, slots), *_little_time(told, environ, time.time()))
-    return SlurmJob(job.job_id, hosts, any(counts), notes)
+    return Allocation(f"Slurm job {job.job_id}", "srun", hosts, notes)
 
 
 def _ask(job_id: str, environ: Mapping[str, str]) -> str:
@@ -80,13 +71,13 @@ def _ask(job_id: str, environ: Mapping[str, str]) -> str:
     )
 
 
-def _few_cores(job: Allocation, slots: list[int]) -> list[str]:
+def _few_cores(job: slurm.Allocation, slots: list[int]) -> list[str]:
     """srun and salloc give a task one CPU unless they are asked for more."""
     for name, cpus, workers in zip(job.hosts, job.cpus, slots, strict=True):
         if 0 < cpus < workers or (cpus == 1 and (os.cpu_count() or 1) > 1):
             return [
-                f"Slurm gave this job {cpus} CPU{'s'[: cpus - 1]} on {name} for {workers} worker"
-                f"{'s'[: workers - 1]}: --cpus-per-task=N or --exclusive asks for more"
+                f"Slurm gave this job {counted(cpus, 'CPU')} on {name} for "
+                f"{counted(workers, 'worker')}: --cpus-per-task=N or --exclusive asks for more"
             ]
     return []
 

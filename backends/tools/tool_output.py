@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from madrun.backends.agent_output import agent_end, start_failure
-from madrun.backends.tools.openssh import Failure, find_failure
+from madrun.backends.agents.output import agent_end, start_failure
+from madrun.backends.tools.tool import HostEnd, Tool
 from madrun.hosts.hostfile import Host
 from madrun.wire.key_line import GoneLine, KeyLine, find_gone_line, find_key_line
 
 _KEPT_LINES = 8
 _LABEL = re.compile(r"([A-Za-z0-9_.-]+): (.*)")
-# pdsh says of each host how its ssh ended, where that was not with 0.
-_PDSH_END = re.compile(r"pdsh@\S+: (\S+): ssh exited with exit code (\d+)")
 
 
 class Started(NamedTuple):
@@ -33,18 +31,10 @@ class Ended(NamedTuple):
 
 
 class Words:
-    """Reads lines and tells what they mean; ``labels`` where each line has its host in front."""
+    """Reads the lines of a tool and tells what they mean."""
 
-    def __init__(
-        self,
-        hosts: Sequence[Host],
-        python: str,
-        labels: bool,
-        find_failure: Callable[[str], Failure | None] = find_failure,
-        is_noise: Callable[[str], bool] = lambda _text: False,
-    ) -> None:
-        self._python, self._labels, self._find_failure = python, labels, find_failure
-        self._is_noise = is_noise
+    def __init__(self, hosts: Sequence[Host], python: str, tool: Tool) -> None:
+        self._python, self._tool = python, tool
         self._ranks = _by_name(hosts)
         self._count = len(hosts)
         self._started: set[int] = set()
@@ -77,24 +67,24 @@ class Words:
         return self._end(node_rank, agent_end(line.status, line.words.encode()))
 
     def _text(self, text: str) -> Ended | None:
-        pdsh = _PDSH_END.search(text) if self._labels else None
-        if pdsh is not None:
-            return self._pdsh_end(pdsh[1], int(pdsh[2]))
-        failure = self._find_failure(text)
+        end = self._tool.find_end(text)
+        if end is not None:
+            return self._host_end(end)
+        failure = self._tool.find_failure(text)
         node_rank = self._ranks.get(failure.host) if failure else None
         if failure and node_rank is not None and node_rank not in self._started:
             return self._end(node_rank, failure.reason)
-        label = _LABEL.match(text) if self._labels else None
+        label = _LABEL.match(text) if self._tool.labels else None
         if label is not None and label[1] in self._ranks:
             said = self._said.setdefault(self._ranks[label[1]], [])
             said.append(label[2])
             del said[:-_KEPT_LINES]
-        elif not self._is_noise(text):
+        elif not self._tool.is_noise(text):
             self.last = [*self.last, text][-_KEPT_LINES:]
         return None
 
-    def _pdsh_end(self, host: str, status: int) -> Ended | None:
-        node_rank = self._ranks.get(host)
+    def _host_end(self, end: HostEnd) -> Ended | None:
+        node_rank, status = self._ranks.get(end.host), end.status
         if node_rank is None:
             return None
         said = "\n".join(self._said.get(node_rank, [])).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from madrun.agent.place import Place, parse_place, place_under_tool
-from madrun.backends.base import Launch
+from madrun.backends.base import AgentStart
 from madrun.hosts import world_info
 from madrun.hosts.hostfile import Host
 from madrun.hosts.world import Node, World
@@ -38,7 +38,7 @@ def test_large_world_info_comes_another_way() -> None:
 
 def test_what_backends_write_is_what_agents_read() -> None:
     hosts = (Host("a", (0,)), Host("b", (1, 0)))
-    launch = Launch(hosts, "/usr/bin/python3", True, (4000, 4001), KEY, WORLD, 60.0)
+    launch = AgentStart(hosts, "/usr/bin/python3", True, (4000, 4001), KEY, WORLD, 60.0)
     command = launch.command(1, ["10.0.0.1", "fd00::1"])
     assert command[:4] == ["/usr/bin/python3", "-I", "-m", "madrun.agent"]
     assert parse_place(command[4:]) == PLACE

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from madrun.backends.base import Launch
+from madrun.backends.base import AgentStart, Allocation, Situation
 from madrun.backends.registry import choose
+from madrun.backends.srun import BACKEND, TOOL
+from madrun.backends.tools.session import tool_environment
 from madrun.backends.tools.slurm_job import own_job
-from madrun.backends.tools.srun import SRUN
-from madrun.backends.tools.tool import tool_environment
 from madrun.backends.tools.tool_output import Ended, Words
 from madrun.hosts.hostfile import Host
 from madrun.system.errors import ClusterError, InputError
@@ -22,13 +22,13 @@ JOB = {
 }
 
 
-def launch(*hosts: tuple[str, int], **more: Any) -> Launch:
+def launch(*hosts: tuple[str, int], **more: Any) -> AgentStart:
     made = tuple(Host(name, tuple(range(count))) for name, count in hosts)
-    return Launch(made, "/py", True, (1, 2), "ab" * 32, "e30", 60.0, **more)
+    return AgentStart(made, "/py", True, (1, 2), "ab" * 32, "e30", 60.0, **more)
 
 
 def words(*hosts: tuple[str, int], **more: Any) -> list[str]:
-    return [*SRUN.command(launch(*hosts, **more), ["10.0.0.1"], JOB, "").argv]
+    return [*TOOL.command(launch(*hosts, **more), ["10.0.0.1"], JOB).argv]
 
 
 def test_one_task_on_each_node_with_all_that_the_job_has_there() -> None:
@@ -42,7 +42,7 @@ def test_one_task_on_each_node_with_all_that_the_job_has_there() -> None:
     } <= set(found)  # fmt: skip
     agent = found[found.index("/py") :]
     assert agent[agent.index("--node-rank") + 1] == "name:SLURMD_NODENAME"
-    assert agent[-4:] == ["--tool", "srun", "--stdin", "none"]
+    assert agent[-2:] == ["--tool", "srun"]
 
 
 def test_unequal_nodes_are_not_cut_to_the_smallest() -> None:
@@ -59,7 +59,7 @@ def test_what_the_job_says_of_tasks_is_not_for_our_step() -> None:
         "EXPORT_ENV", "MEM_PER_CPU", "DISTRIBUTION", "HINT",
     )  # fmt: skip
     environ = {**JOB, **{f"SLURM_{name}": "1" for name in options}, "SLURM_CONF": "/etc/s.conf"}
-    assert set(tool_environment(environ, SRUN.prefixes)) == {*JOB, "SLURM_CONF"}
+    assert set(tool_environment(environ, TOOL.prefixes)) == {*JOB, "SLURM_CONF"}
 
 
 @pytest.mark.parametrize(
@@ -68,20 +68,21 @@ def test_what_the_job_says_of_tasks_is_not_for_our_step() -> None:
 )
 def test_hosts_beyond_the_job(environ: dict[str, str], host: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        SRUN.command(launch((host, 1)), ["10.0.0.1"], environ, "")
+        TOOL.command(launch((host, 1)), ["10.0.0.1"], environ)
 
 
 def test_a_node_on_which_no_task_starts_is_named() -> None:
     hosts = [Host("n1", (0,)), Host("n2", (0,))]
-    found = Words(hosts, "/py", labels=False, find_failure=SRUN.find_failure)
+    found = Words(hosts, "/py", TOOL)
     line = b"srun: error: Task launch for StepId=17.0 failed on node n2: Communication failure\n"
     reason = "Slurm cannot start a task there: Communication failure"
     assert found.take(line) == Ended(1, reason, was_started=False)
 
 
 def test_auto_is_srun_in_a_job() -> None:
-    choice = choose("auto", [Host("n1", (0,))], local=False, slurm_job="17")
-    assert choice == ("srun", "inside Slurm job 17")
+    hosts = (Host("n1", (0,)),)
+    choice = choose("auto", Situation(hosts, True), Allocation("Slurm job 17", "srun", hosts))
+    assert choice == (BACKEND, "inside Slurm job 17")
 
 
 def test_without_scontrol_the_job_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:

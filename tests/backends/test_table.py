@@ -31,7 +31,8 @@ HOSTILE = [
 ]  # fmt: skip
 TASKS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "HYDRA_", "HYDI_", "MPIR_", "PDSH_", "SLURM_")
 # What belongs to the one job, or to the one login; LC_CTYPE is Python's where there is no LANG.
-OWN = {"MADRUN_JOB_ID", "MASTER_PORT", "TORCHELASTIC_ERROR_FILE", "SSH_CONNECTION", "SSH_CLIENT",
+OWN = {"MADRUN_JOB_ID", "MASTER_PORT", "JAX_COORDINATOR_ADDRESS", "TORCHELASTIC_RUN_ID",
+       "TORCHELASTIC_ERROR_FILE", "SSH_CONNECTION", "SSH_CLIENT",
        "MOTD_SHOWN", "LC_CTYPE", "_", "SHLVL", "OLDPWD"}  # fmt: skip
 
 every_way = pytest.mark.parametrize("way", WAYS, ids=str)

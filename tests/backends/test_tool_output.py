@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from madrun.backends import mpich, pdsh
+from madrun.backends.tools.tool import Tool
 from madrun.backends.tools.tool_output import Ended, Started, Words
 from madrun.hosts.hostfile import Host
 from madrun.wire.key_line import GoneLine, KeyLine
@@ -12,11 +14,12 @@ HOSTS = [Host("node01", (0,)), Host("root@node02.site", (0,)), Host("node03", (0
 KEY = KeyLine(1, "0.1", "ab" * 32, address="10.0.0.2")
 NAMED = KeyLine(-1, "0.1", "cd" * 32, "node02.site")
 PYTHON = "/opt/python3"
+MPICH, PDSH = mpich.TOOL, pdsh.TOOL
 
 
-def told(text: str | bytes, labels: bool = False) -> list[Started | Ended]:
+def told(text: str | bytes, tool: Tool = MPICH) -> list[Started | Ended]:
     """What the lines of a tool's output say."""
-    words = Words(HOSTS, PYTHON, labels)
+    words = Words(HOSTS, PYTHON, tool)
     data = text.encode() if isinstance(text, str) else text
     return [each for line in data.splitlines(keepends=True) if (each := words.take(line))]
 
@@ -32,7 +35,7 @@ def test_an_agent_that_starts_and_ends(line: KeyLine) -> None:
 
 def test_in_front_of_it_pdsh_puts_the_host_and_mpirun_ends_lines_as_a_terminal() -> None:
     bare = KEY.encode().lstrip()
-    assert told(b"node02: " + bare, labels=True) == [Started(1, KEY)]
+    assert told(b"node02: " + bare, PDSH) == [Started(1, KEY)]
     assert told(bare.replace(b"\n", b"\r\n")) == [Started(1, KEY)]
 
 
@@ -84,8 +87,8 @@ def test_strangers_are_not_heard(line: KeyLine) -> None:
     ],
 )
 def test_what_ssh_says_of_a_host(said: str, node_rank: int, reason: str) -> None:
-    for text, labels in ((said, False), (said.replace("ssh:", "node03: ssh:"), True)):
-        (event,) = told(text + "\n", labels)
+    for text, tool in ((said, MPICH), (said.replace("ssh:", "node03: ssh:"), PDSH)):
+        (event,) = told(text + "\n", tool)
         assert isinstance(event, Ended)
         assert (event.node_rank, event.was_started) == (node_rank, False)
         assert event.reason.startswith(reason)
@@ -111,14 +114,14 @@ def test_what_ssh_says_of_a_host(said: str, node_rank: int, reason: str) -> None
     ],
 )
 def test_pdsh_says_how_each_ssh_ended(said: str, reason: str) -> None:
-    (event,) = told(said, labels=True)
+    (event,) = told(said, PDSH)
     assert isinstance(event, Ended)
     assert event.node_rank == 2
     assert event.reason.startswith(reason)
 
 
 def test_the_last_words_of_the_tool_itself_are_kept() -> None:
-    words = Words(HOSTS, PYTHON, labels=True)
+    words = Words(HOSTS, PYTHON, PDSH)
     for number in range(20):
         assert words.take(f"pdsh@head: line {number}\n".encode()) is None
     assert words.take(b"node01: of a host\n") is None

@@ -6,8 +6,8 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from madrun.backends.agent_output import follow
-from madrun.backends.base import Launch, Listener, tell_step
+from madrun.backends.agents.output import follow
+from madrun.backends.base import AgentStart, Listener, tell_step
 
 # What a login gives; the rest of the runner's environment travels only as far as it is exported,
 # so that all nodes of a job see the same.
@@ -23,7 +23,7 @@ def login_environment(environ: Mapping[str, str]) -> dict[str, str]:
 class LocalAgent:
     """An agent on this machine as a child process; ``run`` blocks until it has ended."""
 
-    def __init__(self, launch: Launch, node_rank: int, listener: Listener) -> None:
+    def __init__(self, launch: AgentStart, node_rank: int, listener: Listener) -> None:
         self._launch, self._node_rank, self._listener = launch, node_rank, listener
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -1,0 +1,13 @@
+"""The mvapich backend: MVAPICH's mpiexec."""
+
+from __future__ import annotations
+
+from madrun.backends.tools.hydra import hydra
+from madrun.backends.tools.tool_backend import backend_of
+
+TOOL = hydra(
+    "mvapich",
+    "MVAPICH's bin folder has to be on the PATH, or use --backend ssh",
+    "HYDRA_LAUNCHER_EXTRA_ARGS",
+)
+BACKEND = backend_of(TOOL)
