@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import NoReturn
 
-from madrun.system.guard import run_guarded
+from madrun.system.signals import hold_signals
 
 
-def main() -> NoReturn:
+def main() -> None:
     """The command; does not return."""
-    run_guarded(_core, "madagent", _tell_end)
+    hold_signals()  # the first thing: none may end us by halves, or with a traceback
+    from madrun.system.guard import run_guarded
+
+    # A runner's agent belongs to no terminal, wherever it was started from.
+    run_guarded(_core, "madagent", _tell_end, stops=sys.argv[1:2] != ["--runner"])
 
 
 def _core(guard_fd: int) -> int:
@@ -31,7 +34,7 @@ def _core(guard_fd: int) -> int:
     return run_command(sys.argv[1:], guard_fd)
 
 
-def _tell_end(core_status: int, _status: int) -> None:
+def _tell_end(_notes: list[tuple[str, str]], core_status: int, _status: int) -> None:
     """In the guard: say that this agent has ended, where its process's end is not seen alone."""
     if sys.argv[1:2] != ["--runner"]:
         return

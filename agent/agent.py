@@ -101,7 +101,7 @@ class Agent:
         self._ending = Ending(loop, self._ended)
         self._ordered_end = OrderedEnd(loop, self._ending, self._worker_set.workers, send)
         self._left: tuple[str, ...] = ()
-        self._alone = False
+        self._alone = self._interrupted = False
         loop.on_signal(signal.SIGCHLD, lambda _number: self.reap())
 
     def receive(self, message: Message) -> None:
@@ -132,10 +132,15 @@ class Agent:
         self._node_rank = node_rank
 
     def interrupt(self, number: int) -> None:
-        """A signal told this agent to stop: end here, and tell the runner to end everywhere."""
+        """A signal told this agent to stop: end here, and tell the runner to end everywhere.
+
+        The second one means at once. SIGKILL is what our guard died of, and no wish.
+        """
+        at_once = self._interrupted and number != signal.SIGKILL
+        self._interrupted = self._interrupted or number != signal.SIGKILL
         if self._state is not AgentState.FINISHED:
-            self._send(Interrupted(number))
-        self.end(self._grace)
+            self._send(Interrupted(number, at_once))
+        self.end(0.0 if at_once else self._grace)
 
     def abandon(self) -> None:
         """The runner is gone: end the workers, wait for nobody."""

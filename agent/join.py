@@ -18,7 +18,7 @@ from madrun.system.errors import ClusterError
 from madrun.system.exits import FAILED
 from madrun.system.loop import Loop
 from madrun.system.process_age import process_age
-from madrun.system.signals import PASSED_ON, ending_signals
+from madrun.system.signals import follow_signals
 from madrun.wire.agent_channel import AgentChannel
 from madrun.wire.key_line import GoneLine, KeyLine
 from madrun.wire.messages import Begin, Hello, Message
@@ -49,10 +49,6 @@ class _Joined:
         _watch_end(loop, guard_fd, self._guard_lost)
         if not place.tool:  # tools give no stdin, or keep it open for ever
             _watch_end(loop, 0, lambda: self._lost("the runner hung up"))
-        for number in ending_signals():
-            loop.on_signal(number, self._agent.interrupt)
-        for number in PASSED_ON:
-            loop.on_signal(number, self._agent.signal_workers)
 
     def run(self) -> int:
         """Say who is here, connect back, and stay until the end."""
@@ -68,6 +64,7 @@ class _Joined:
             _tell_end(place, error.exit_status, str(error))
             return error.exit_status
         channel.send(Hello(place.node_rank, socket.gethostname(), os.getpid(), os.getppid(), age))
+        follow_signals(self._loop, self._agent.interrupt, self._agent.signal_workers)
         self._loop.run()
         channel.close()
         for problem in self._problems[:1]:

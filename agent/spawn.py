@@ -9,14 +9,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import signal
 import struct
 from collections.abc import Mapping, Sequence
 
 from madrun.system.kernel import die_with_parent
+from madrun.system.signals import reset_signals
 
 _MAX_FD = 65536
-_RESET = (signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores these; a program expects the default
 
 
 def spawn(
@@ -76,8 +75,6 @@ def _become(
     os.closerange(4, _MAX_FD)
     if cores:
         os.sched_setaffinity(0, cores)
-    for number in _RESET:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    reset_signals()  # Python ignores SIGPIPE, for one, and so may whoever has started us
     os.chdir(workdir)
     os.execve(path, list(argv), dict(env))

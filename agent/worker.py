@@ -10,6 +10,7 @@ from madrun.agent.output import Stream, log_name, open_pipe
 from madrun.agent.spawn import spawn
 from madrun.launchers.plan import ProcessPlan
 from madrun.system.exits import exit_words
+from madrun.system.kernel import catches
 from madrun.system.programs import find_program
 from madrun.wire.messages import STDERR, STDOUT, Exited
 
@@ -59,8 +60,9 @@ class Worker:
         return f"<Worker rank {self.plan.rank}: {state}>"
 
     def signal(self, number: int) -> None:
-        """Send a signal to the worker itself; it has not been reaped, so its id is its own."""
-        if self.status is None:
+        """Send a signal to the worker itself, unless it would end by it: a new one may not have
+        its handler yet. It has not been reaped, so its id is its own."""
+        if self.status is None and catches(self.pid, number):
             os.kill(self.pid, number)
 
     def exited(self, status: int, at: float, ended: bool) -> Exited:

@@ -18,7 +18,7 @@ from madrun.output.progress import NAME_AFTER, Progress
 from madrun.output.stdin import StdinForwarder, input_ranks
 from madrun.record.event import Listener
 from madrun.system.loop import Loop, Timer
-from madrun.system.signals import PASSED_ON, ending_signals
+from madrun.system.signals import follow_signals
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.key_line import KeyLine
 from madrun.wire.messages import (
@@ -96,10 +96,7 @@ class Coordinator:
         self._link, self._remote = link, remote
         self._machine.agents_leave = remote is not None
         self._to_ours = to_ours or self._to_ours
-        for number in ending_signals():
-            self._loop.on_signal(number, self.stop)
-        for number in PASSED_ON:
-            self._loop.on_signal(number, self._pass_on)
+        follow_signals(self._loop, self.stop, self._pass_on)
         self._begun = time.monotonic()
         self.event_log.follow(self._begun)
         self._launch_timer = self._loop.call_later(self._limits.launch, self._launch_is_late)

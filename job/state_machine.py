@@ -32,7 +32,6 @@ from madrun.launchers.process_table import process_table
 from madrun.launchers.registry import find
 from madrun.output.failure_report import WorkerEnd
 from madrun.system.exits import FAILED
-from madrun.system.signals import is_second_wish
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.key_line import KeyLine
 from madrun.wire.messages import (
@@ -173,9 +172,9 @@ class StateMachine:
                 return self._exited(node_rank, message, at)
             case Interrupted(signal.SIGKILL) if node.state in ALIVE:
                 return self._guard_lost(node_rank, now)
-            case Interrupted(number) if node.state in ALIVE and not self.stopped_by:
-                # Only the user in front of the runner can be impatient: see stop().
-                return self.stop(number, now)
+            case Interrupted(number, at_once) if node.state in ALIVE:
+                # Several agents may tell of one signal: only one that had two says so.
+                return self.stop(number, now) if at_once or not self.stopped_by else []
             case Concluded() | Drained() | Finished() if node.state in ALIVE:
                 return self._on_the_way_out(node_rank, message, at, now)
         return []
@@ -183,13 +182,11 @@ class StateMachine:
     # ---- what the user and the clock tell
 
     def stop(self, number: int, now: float) -> list[Action]:
-        """A signal asks the job to end; a second SIGINT ends it at once."""
+        """A signal asks the job to end; a second one, whichever, ends it at once."""
         if not self.stopped_by:
             self.stopped_by, self.stopped_at = number, now
             return self._settled(self._end_in_order(f"signal {number}"))
-        if is_second_wish(number, now - self.stopped_at):
-            return self._end_all("a second SIGINT", grace=0.0)
-        return []
+        return self._end_all("a second signal", grace=0.0)
 
     def guard_gone(self, now: float) -> list[Action]:
         """Our own guard was killed: the job ends as by a signal."""

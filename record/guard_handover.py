@@ -1,8 +1,8 @@
 """What the runner leaves to its guard, in case it is killed: the last lines of the job's record.
 
-The core of madrun can be killed at any moment; its guard outlives it. Through a pipe that both
-hold, the core tells where the record is. When the core is gone without having closed it, the
-guard does. What takes time to import is imported then only.
+The core of madrun can be killed at any moment; its guard outlives it. The core leaves it a note
+where the record is. When the core is gone without having closed it, the guard does. What takes
+time to import is imported then only.
 """
 
 from __future__ import annotations
@@ -10,29 +10,26 @@ from __future__ import annotations
 import contextlib
 import os
 
+from madrun.system.guard_notes import leave_note
+
 _LIMIT = 3.0  # seconds for a disk that may hang: the guard's own end waits no longer
 
 
 class GuardHandover:
-    """Made before the fork: ``bequeath`` is the core's, ``execute`` the guard's."""
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    """``register`` and ``done`` are the core's, ``execute`` is the guard's."""
 
     def register(self, **names: str) -> None:
         """Tell the guard of ``folder``, ``job_id``, our ``core``, and each ``pid_file``."""
-        text = "".join(f"{name}={value}\0" for name, value in names.items())
-        with contextlib.suppress(OSError):  # the guard is gone: we have to do it ourselves
-            os.write(self._write, os.fsencode(text))
+        for name, value in names.items():
+            leave_note(name, value)
 
     def done(self) -> None:
         """Nothing is left to do."""
         self.register(done="yes")
 
-    def execute(self, raw_status: int, status: int) -> None:
+    def execute(self, left: list[tuple[str, str]], raw_status: int, status: int) -> None:
         """In the guard, once all is over: ``raw_status`` is the core's, ``status`` our own."""
-        left = self._open()
-        if not left or left[-1][0] == "done":
+        if not left or ("done", "yes") in left:
             return
         import threading
 
@@ -40,14 +37,6 @@ class GuardHandover:
         work = threading.Thread(target=_finish, args=(left, raw_status, status), daemon=True)
         work.start()
         work.join(_LIMIT)
-
-    def _open(self) -> list[tuple[str, str]]:
-        try:
-            data = os.read(self._read, 64 * 1024)
-        except BlockingIOError:
-            return []
-        pairs = [item.partition("=") for item in os.fsdecode(data).split("\0") if item]
-        return [(name, value) for name, _, value in pairs]
 
 
 def _finish(left: list[tuple[str, str]], raw_status: int, status: int) -> None:

@@ -5,6 +5,8 @@ that only waits. When the core (the child) is gone for any reason, everything th
 started falls to the guard, which ends it. When the guard is killed instead, the core sees the
 end of a pipe and ends the job itself. So no single SIGKILL leaves anything behind, and it needs
 neither root nor cgroups.
+
+The guard blocks every signal there is and takes them one by one, so that none ends it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from madrun.system.exits import FAILED, exit_words
+from madrun.system.guard_notes import open_notes, read_notes
 from madrun.system.kernel import (
     become_subreaper,
     children,
@@ -25,45 +28,74 @@ from madrun.system.kernel import (
     die_with_parent,
     kill_children,
 )
-from madrun.system.signals import PASSED_ON, ending_signals
+from madrun.system.signals import (
+    ENDING,
+    HOLD_OUTPUT,
+    PASSED_ON,
+    RELEASE_OUTPUT,
+    die_early,
+    ending_signals,
+    hold_signals,
+    passed,
+    sent_as,
+)
 
+GRACE_NOTE = "grace"
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal, which reached the core as well
 _SWEEP_LIMIT = 5.0  # seconds to wait for killed processes: one may be stuck in the kernel
 _STOPPED_LIMIT = 5.0  # seconds a core may stay stopped while its workers run on
+_END_LIMIT = 25.0  # seconds beyond the grace that a core may need: agents, console, record
+
+Notes = list[tuple[str, str]]
 
 
 def run_guarded(
     core: Callable[[int], int],
     name: str,
-    at_end: Callable[[int, int], None] = lambda _raw_status, _status: None,
+    at_end: Callable[[Notes, int, int], None] = lambda _notes, _raw_status, _status: None,
+    stops: bool = False,
 ) -> NoReturn:
     """Run ``core(guard_fd)`` in a child process under a guard, and exit with its status.
 
     Call it before threads, sockets or large imports exist. ``guard_fd`` becomes readable (at its
     end) in the core when the guard has gone. ``at_end`` is called in the guard once nothing is
-    left, with the core's own status (-9: killed) and the one to exit with. Neither process
-    returns from here: an interpreter's own farewell would only take time.
+    left, with the notes that the core has left, its own status (-9: killed) and the one to exit
+    with. With ``stops``, Ctrl-Z stops the guard, which is what a shell sees of us, and never the
+    core. Neither process returns from here: an interpreter's own farewell would only take time.
     """
-    waited = (signal.SIGCHLD, *ending_signals(), *PASSED_ON)
+    hold_signals()
+    _open_standard_streams()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide how the core ended
+    open_notes()
     guard_end, core_end = os.pipe2(os.O_CLOEXEC)
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     become_subreaper()
     guard_pid, pid = os.getpid(), os.fork()
     if pid == 0:
         os.close(core_end)
         # A core that is stopped when its guard is killed goes on: nobody else would see to it.
         die_with_parent(guard_pid, signal.SIGCONT)
-        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+        die_early()
         _run_core(core, guard_end)
     os.close(guard_end)
-    guard = _Guard(pid, name)
-    status = guard.watch(set(waited))
-    at_end(guard.core_status, status)
+    guard = _Guard(pid, name, stops)
+    status = guard.watch()
+    at_end(guard.notes, guard.core_status, status)
     _exit(status)
 
 
+def _open_standard_streams() -> None:
+    """One that was closed (``>&-``) is silent: its number must not go to a pipe of ours."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def _run_core(core: Callable[[int], int], guard_fd: int) -> None:
-    status, guard = 125, os.getppid()
+    status, guard = FAILED, os.getppid()
     try:
         status = core(guard_fd)
     except SystemExit as stop:
@@ -80,13 +112,19 @@ def _status_of(stop: SystemExit) -> int:
     """What Python makes of ``sys.exit(code)``."""
     if stop.code is None or isinstance(stop.code, int):
         return stop.code or 0
-    sys.stderr.write(f"{stop.code}\n")
+    _say(str(stop.code))
     return 1
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # whoever read it has gone
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def _exit(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # whoever read it has gone
+        with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(status)
 
@@ -94,28 +132,34 @@ def _exit(status: int) -> NoReturn:
 class _Guard:
     """Waits for the core; ends what it leaves."""
 
-    def __init__(self, core: int, name: str) -> None:
-        self._core, self._name = core, name
+    def __init__(self, core: int, name: str, stops: bool) -> None:
+        self._core, self._name, self._stops = core, name, stops
         self._status: int | None = None
         self._stopped_since: float | None = None
+        self._ended_by = 0  # the signal that told the core to end
+        self._end_until: float | None = None
+        self._overdue = False
+        self.notes: Notes = []
 
-    def watch(self, waited: set[signal.Signals]) -> int:
+    def watch(self) -> int:
         """Until the core is gone and nothing is left; returns the exit status."""
+        everything = signal.valid_signals()
         while self._status is None:
             limit = self._patience()
-            got = signal.sigtimedwait(waited, limit) if limit else signal.sigwaitinfo(waited)
-            if got is None:
-                os.kill(self._core, signal.SIGKILL)  # stopped for good: its workers run unwatched
-                self._stopped_since = None
-            elif got.si_signo == signal.SIGCHLD:
-                self._reap()
-            elif not (got.si_signo == signal.SIGINT and got.si_code == _SI_KERNEL):
-                os.kill(self._core, got.si_signo)
+            if limit is None:
+                self._take(signal.sigwaitinfo(everything))
+            elif got := signal.sigtimedwait(everything, limit):
+                self._take(got)
+            else:
+                self._kill_core()
         self._sweep()
-        if self._status < 0 or self._status == FAILED:
-            from madrun.system.private_folder import parent_folder, remove_left
+        self.notes += read_notes()
+        folders = [value for name, value in self.notes if name == "private_folder"]
+        if folders:
+            from madrun.system.private_folder import remove_folder
 
-            remove_left(parent_folder(os.environ), os.getpid(), self._core)
+            for folder in folders:
+                remove_folder(folder)
         return self._exit_status(self._status)
 
     @property
@@ -123,10 +167,51 @@ class _Guard:
         """How the core ended, as Popen.returncode has it."""
         return self._status or 0
 
+    def _take(self, got: signal.struct_siginfo) -> None:
+        number = got.si_signo
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number in ending_signals():
+            self._begin_end(number)
+            if not (number == signal.SIGINT and got.si_code == _SI_KERNEL):
+                os.kill(self._core, passed(number))
+        elif number in PASSED_ON:
+            os.kill(self._core, number)
+        elif number == signal.SIGTSTP and self._stops:
+            self._stop()
+
+    def _begin_end(self, number: int) -> None:
+        """The core is told to end: one that hangs (a dead file server) is killed in the end."""
+        now = time.monotonic()
+        if self._end_until is None:
+            self.notes += read_notes()
+            grace = float(dict(self.notes).get(GRACE_NOTE, 0.0))
+            self._ended_by, self._end_until = number, now + grace + _END_LIMIT
+        else:
+            self._end_until = min(self._end_until, now + _END_LIMIT)
+
+    def _stop(self) -> None:
+        """Ctrl-Z: what the shell knows of us stops; the core keeps the leases, and is silent."""
+        os.kill(self._core, HOLD_OUTPUT)
+        os.kill(os.getpid(), signal.SIGTSTP)  # the kernel knows whether a shell could wake us
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTSTP,))
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTSTP,))
+        os.kill(self._core, RELEASE_OUTPUT)
+
     def _patience(self) -> float | None:
-        if self._stopped_since is None:
-            return None
-        return max(0.01, self._stopped_since + _STOPPED_LIMIT - time.monotonic())
+        """Seconds until the core is killed, as far as anybody waits for it to do something."""
+        until = [] if self._end_until is None else [self._end_until]
+        if self._stopped_since is not None:
+            until.append(self._stopped_since + _STOPPED_LIMIT)
+        return max(0.01, min(until) - time.monotonic()) if until else None
+
+    def _kill_core(self) -> None:
+        """It is stopped for good, and its workers run unwatched; or it does not end."""
+        now = time.monotonic()
+        self._overdue = self._end_until is not None and now >= self._end_until
+        os.kill(self._core, signal.SIGKILL)
+        self._stopped_since = None
+        self._end_until = None
 
     def _reap(self) -> None:
         while True:
@@ -139,9 +224,7 @@ class _Guard:
             if pid != self._core:
                 continue
             if os.WIFSTOPPED(status):
-                # Not for the terminal's Ctrl-Z, which the user will take back.
-                if os.WSTOPSIG(status) == signal.SIGSTOP:
-                    self._stopped_since = time.monotonic()
+                self._stopped_since = time.monotonic()
             elif os.WIFCONTINUED(status):
                 self._stopped_since = None
             else:
@@ -158,17 +241,22 @@ class _Guard:
             rest = deadline - time.monotonic()
             if rest <= 0:
                 names = "; ".join(command_of(pid) for pid in left)
-                sys.stderr.write(f"{self._name}: could not be ended: {names}\n")
+                _say(f"{self._name}: could not be ended: {names}")
                 return
             signal.sigtimedwait({signal.SIGCHLD}, rest)
 
     def _exit_status(self, status: int) -> int:
         if status >= 0:
             return status
-        if -status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            return 128 - status  # before the core had its handlers
-        sys.stderr.write(
-            f"{self._name}: its process {self._core} {exit_words(status)}; "
-            "everything it had started on this machine was ended\n"
+        if sent_as(-status) in ENDING:  # before the core had its handlers
+            _say(f"{self._name}: stopped by {signal.Signals(sent_as(-status)).name}")
+            return 128 + sent_as(-status)
+        words = exit_words(status)
+        if self._overdue:
+            ended_by = signal.Signals(self._ended_by).name
+            words = f"did not end after {ended_by} and was killed"
+        _say(
+            f"{self._name}: its process {self._core} {words}; "
+            "everything it had started on this machine was ended"
         )
-        return 125
+        return 128 + self._ended_by if self._overdue else FAILED

@@ -62,6 +62,15 @@ def kill_children(spare: int = 0) -> None:
                 continue  # reaped meanwhile / a setuid program of another user
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal, or ignores it: then it does not end by it."""
+    with open(f"/proc/{pid}/status", "rb") as file:
+        masks = [
+            int(line.split()[1], 16) for line in file if line.startswith((b"SigCgt", b"SigIgn"))
+        ]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def command_of(pid: int) -> str:
     """A process for a message: its id, state, user id and command line."""
     try:

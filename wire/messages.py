@@ -161,10 +161,11 @@ class Dropped(NamedTuple):
 class Interrupted(NamedTuple):
     """The agent was told by a signal to stop: the job is to end everywhere.
 
-    SIGKILL: it was its guard that was told.
+    SIGKILL: it was its guard that was told. ``at_once`` is true for a second signal.
     """
 
     number: SignalNumber
+    at_once: bool = False
 
 
 class Finished(NamedTuple):

@@ -21,7 +21,7 @@ from madrun.output.failure_report import WorkerEnd, first_failure, report_failur
 from madrun.output.stdin import StdinForwarder, input_ranks
 from madrun.system.exits import FAILED, exit_status
 from madrun.system.loop import Loop
-from madrun.system.signals import PASSED_ON, ending_signals, is_second_wish
+from madrun.system.signals import ENDING, follow_signals
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import (
     Begin,
@@ -95,10 +95,7 @@ class StandaloneJob:
 
     def run(self) -> int:
         """The node's part of the job, from check-in to the last look."""
-        for number in ending_signals():
-            self._loop.on_signal(number, self._agent.interrupt)
-        for number in PASSED_ON:
-            self._loop.on_signal(number, self._agent.signal_workers)
+        follow_signals(self._loop, self._agent.interrupt, self._agent.signal_workers)
         self._agent.receive(Begin(self._spec))
         self._loop.run()
         status, report = self._outcome()
@@ -233,7 +230,7 @@ class StandaloneJob:
         exited = end.exited
         text = f"{end.name} failed first: {end.words}"
         tell = partial(self._peers.failed, exit_status(exited.status), text)
-        if -exited.status in ending_signals():
+        if -exited.status in ENDING:
             # Slurm sends them to workers and agents alike: then it is not the worker's doing.
             self._loop.call_later(_SAME_SIGNAL, tell)
         else:
@@ -246,8 +243,6 @@ class StandaloneJob:
             if self._peers is not None:
                 text = f"stopped by {signal.Signals(number).name}"
                 self._peers.failed(128 + number, text)
-        elif is_second_wish(number, now - self._stopped[1]):
-            self._agent.receive(End(0.0, "a second SIGINT"))
 
     def _guard_gone(self, guard_fd: int) -> None:
         self._loop.unwatch(guard_fd)

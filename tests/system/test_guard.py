@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from madrun.system.signals import ENDING, PASSED_ON, passed
 from support.programs import PATIENCE, line, program, status_of, wait_gone, wait_stopped, words
 
 HEAD = """
@@ -38,9 +39,9 @@ def guarded(core: str, before: str = "") -> str:
         ("os._exit(9)", 9),
         ("raise RuntimeError('a bug')", 125),
         ("os.kill(os.getpid(), signal.SIGSEGV)", 125),
-        ("os.kill(os.getpid(), signal.SIGRTMIN + 6)", 125),
+        ("os.kill(os.getpid(), signal.SIGRTMIN + 6); return 4", 4),
         ("os.kill(os.getpid(), signal.SIGTERM)", 143),
-        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", 125),
+        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", 130),
     ],
 )
 def test_the_status_of_the_core_is_passed_on(core: str, status: int) -> None:
@@ -128,17 +129,108 @@ return 0
         assert "pipe:" not in process.communicate(timeout=PATIENCE)[0].decode()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
-def test_signals_reach_the_core(number: signal.Signals) -> None:
-    core = f"""
-signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])
+FOLLOWS = """
+from madrun.system.loop import Loop
+from madrun.system.signals import follow_signals
+loop, got = Loop(), []
+def heard(number):
+    got.append(int(number))
+    if len(got) == COUNT:
+        loop.stop()
+follow_signals(loop, heard, heard)
 say(os.getpid())
-return signal.sigwait([{int(number)}]) + 50
+loop.run()
+say(*got)
+return 0
 """
-    with program(guarded(core)) as process:
+
+
+@pytest.mark.parametrize("number", [*ENDING, *PASSED_ON])
+def test_signals_reach_the_core(number: signal.Signals) -> None:
+    with program(guarded(FOLLOWS.replace("COUNT", "1"))) as process:
         line(process)
         os.kill(process.pid, number)
-        assert process.wait(PATIENCE) == number + 50
+        assert words(process) == [number]
+
+
+def test_a_signal_to_the_whole_group_is_one_wish() -> None:
+    with program(guarded(FOLLOWS.replace("COUNT", "2")), start_new_session=True) as process:
+        line(process)
+        os.killpg(process.pid, signal.SIGTERM)
+        os.kill(process.pid, signal.SIGUSR1)  # after it, for the guard takes one by one
+        assert words(process) == [signal.SIGTERM, signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_core_that_waits_for_something_else_is_ended_with_it(number: signal.Signals) -> None:
+    """A name look-up, an import: no handler of ours would run before it is done."""
+    core = """
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+say(os.getpid())
+os.read(guard_fd, 1)
+"""
+    with program(guarded(core), stderr=-1) as process:
+        (pid,) = words(process)
+        process.send_signal(number)
+        _out, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 128 + number
+        assert said.decode() == f"madtest: stopped by {number.name}\n"
+        wait_gone(pid)
+
+
+FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
+OTHERS = (
+    signal.valid_signals()
+    - {signal.SIGKILL, signal.SIGSTOP, signal.SIGTRAP, signal.SIGSYS}
+    - {*ENDING, *map(passed, ENDING), *FAULTS}
+)
+
+
+def test_no_other_signal_ends_anything() -> None:
+    core = "say(os.getpid())\nsys.stdin.readline()\nreturn 6"
+    with program(guarded(core), start_new_session=True) as process:
+        line(process)
+        for number in sorted(OTHERS):
+            os.killpg(process.pid, number)
+        process.send_signal(signal.SIGCONT)
+        process.communicate(b"go\n", timeout=PATIENCE)
+        assert process.returncode == 6
+
+
+@pytest.mark.parametrize("number", [*FAULTS, signal.SIGQUIT])
+def test_the_guard_cleans_up_after_a_signal_that_ends_the_whole_group(
+    number: signal.Signals,
+) -> None:
+    core = """
+import resource
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+say(os.getpid(), child.pid)
+time.sleep(600)
+"""
+    with program(guarded(core), start_new_session=True) as process:
+        pids = words(process)
+        os.killpg(process.pid, number)
+        assert process.wait(PATIENCE) == (131 if number == signal.SIGQUIT else 125)
+        for pid in pids:
+            wait_gone(pid)
+
+
+def test_a_core_that_does_not_end_when_told_is_killed() -> None:
+    core = """
+from madrun.system.guard_notes import leave_note
+leave_note("grace", "0.2")
+signal.signal(passed(signal.SIGTERM), lambda *_: None)
+say(os.getpid())
+time.sleep(600)
+"""
+    before = "from madrun.system.signals import passed\nguard._END_LIMIT = 0.1"
+    with program(guarded(core, before), stderr=-1) as process:
+        (pid,) = words(process)
+        process.send_signal(signal.SIGTERM)
+        _out, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 143
+        assert f"its process {pid} did not end after SIGTERM and was killed" in said.decode()
 
 
 def test_the_core_has_the_signal_mask_it_would_have_without() -> None:

@@ -1,4 +1,4 @@
-"""When a signal is a second wish."""
+"""Which signals are wishes, and what a worker starts with."""
 
 from __future__ import annotations
 
@@ -6,19 +6,33 @@ import signal
 
 import pytest
 
-from madrun.system.signals import is_second_wish
+from madrun.system.signals import ENDING, Wishes, passed, sent_as
+
+TERM, INT = signal.SIGTERM, signal.SIGINT
 
 
 @pytest.mark.parametrize(
-    ("number", "since", "second"),
+    ("arrivals", "new"),
     [
-        (signal.SIGINT, 0.0, False),
-        (signal.SIGINT, 0.05, False),
-        (signal.SIGINT, 0.5, True),
-        (signal.SIGINT, 100.0, True),
-        (signal.SIGTERM, 0.5, False),
-        (signal.SIGHUP, 0.5, False),
+        ([(TERM, 0.0)], 1),
+        ([(TERM, 0.0), (TERM, 0.05)], 1),
+        ([(TERM, 0.0), (TERM, 0.7)], 2),
+        ([(TERM, 0.0), (passed(TERM), 0.3)], 1),
+        ([(passed(TERM), 0.0), (TERM, 0.3)], 1),
+        ([(TERM, 0.0), (passed(TERM), 0.3), (TERM, 0.7), (passed(TERM), 1.1)], 2),
+        ([(passed(TERM), 0.0), (TERM, 0.1), (passed(TERM), 0.7), (TERM, 0.8)], 2),
+        ([(TERM, 0.0), (INT, 0.0)], 2),
+        ([(INT, 0.0), (signal.SIGHUP, 9.0), (signal.SIGQUIT, 10.0)], 3),
+        ([(passed(INT), 0.0), (passed(INT), 5.0)], 2),
     ],
 )
-def test_is_second_wish(number: int, since: float, second: bool) -> None:
-    assert is_second_wish(number, since) is second
+def test_wishes_and_their_echoes(arrivals: list[tuple[int, float]], new: int) -> None:
+    wishes = Wishes()
+    assert [wishes.is_new(number, at) for number, at in arrivals].count(True) == new
+
+
+def test_what_a_guard_passes_on_is_told_apart_from_the_signal_itself() -> None:
+    numbers = {passed(number) for number in ENDING}
+    assert len(numbers) == len(ENDING)
+    assert not numbers & {int(number) for number in ENDING}
+    assert [sent_as(passed(number)) for number in ENDING] == [*ENDING]
