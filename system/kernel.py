@@ -63,11 +63,10 @@ def kill_children(spare: int = 0) -> None:
 
 
 def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal, or ignores it: then it does not end by it."""
+    """Whether a process handles, blocks or ignores a signal: then it does not end by it."""
     with open(f"/proc/{pid}/status", "rb") as file:
-        masks = [
-            int(line.split()[1], 16) for line in file if line.startswith((b"SigCgt", b"SigIgn"))
-        ]
+        lines = [line.split() for line in file if line.startswith(b"Sig")]
+    masks = [int(mask, 16) for name, mask in lines if name in (b"SigCgt:", b"SigBlk:", b"SigIgn:")]
     return any(mask >> (number - 1) & 1 for mask in masks)
 
 

@@ -66,10 +66,18 @@ def test_without_log_folder(start: Start) -> None:
 
 
 def test_a_signal_and_its_end(start: Start) -> None:
-    worker = start("import signal; signal.pause()")
-    worker.signal(signal.SIGTERM)
-    assert end(worker).status == -signal.SIGTERM
-    assert repr(worker) == "<Worker rank 7: died of signal 15 (SIGTERM)>"
+    worker = start("""
+import signal, sys
+signal.signal(signal.SIGUSR2, lambda *_: sys.exit(5))
+print("up")
+signal.pause()
+""")
+    os.set_blocking(worker.streams[0].fd, True)
+    assert worker.streams[0].read()
+    worker.signal(signal.SIGUSR1)  # it would end by it
+    worker.signal(signal.SIGUSR2)
+    assert end(worker).status == 5
+    assert repr(worker) == "<Worker rank 7: exited with status 5>"
     worker.signal(signal.SIGKILL)  # its id may be another's by now: nothing is sent
 
 

@@ -66,11 +66,11 @@ def test_a_loss_on_the_way_ends_all_that_is_left() -> None:
     assert outcome_of(history.machine).status == 143
 
 
-def test_a_second_sigint_waits_for_no_order() -> None:
+def test_a_second_signal_waits_for_no_order() -> None:
     history = serving(nodes=2)
     history.machine.stop(signal.SIGINT, 500.0)
     actions = told(history.machine.stop(signal.SIGINT, 501.5))
-    assert actions == ends(history, "a second SIGINT", LAST, grace=0.0)
+    assert actions == ends(history, "a second signal", LAST, grace=0.0)
 
 
 def test_a_failure_knows_no_order() -> None:

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from madrun.job.states import Admit, JobState
+from madrun.system.signals import ENDING
 from madrun.wire.messages import (
     Begin,
     Bye,
@@ -272,20 +273,22 @@ def test_a_signal_ends_all(number: signal.Signals) -> None:
     assert (history.machine.stopped_by, history.machine.stopped_at) == (number, 200.0)
 
 
-def test_a_second_sigint_ends_at_once_and_a_third_changes_nothing() -> None:
+@pytest.mark.parametrize("second", ENDING)
+def test_a_second_signal_ends_at_once_and_a_third_changes_nothing(second: signal.Signals) -> None:
     history = History().running()
-    history.machine.stop(signal.SIGINT, 200.0)
-    assert history.machine.stop(signal.SIGINT, 200.05) == [], "one key press, seen twice"
-    actions = history.machine.stop(signal.SIGINT, 201.0)
-    assert told(actions) == [(node, End(0.0, "a second SIGINT")) for node in range(3)]
+    history.machine.stop(signal.SIGTERM, 200.0)
+    actions = history.machine.stop(second, 201.0)
+    assert told(actions) == [(node, End(0.0, "a second signal")) for node in range(3)]
     assert history.machine.stop(signal.SIGINT, 202.0) == []
     assert history.machine.stopped_at == 200.0
 
 
-def test_a_second_sigterm_is_the_same_wish() -> None:
-    history = History().running()
-    history.machine.stop(signal.SIGTERM, 200.0)
-    assert history.machine.stop(signal.SIGTERM, 205.0) == []
+def test_what_several_agents_tell_is_one_signal_until_one_had_two() -> None:
+    history = History(nodes=1).running()
+    history.hears(0, Interrupted(signal.SIGTERM))
+    assert history.hears(0, Interrupted(signal.SIGTERM)) == []
+    actions = history.hears(0, Interrupted(signal.SIGTERM, at_once=True))
+    assert told(actions) == [(0, End(0.0, "a second signal"))]
 
 
 def test_a_signal_told_by_an_agent_counts_as_ours() -> None:

@@ -1,0 +1,107 @@
+"""Signals at madrun on this machine, at every moment, and its exit status then."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from madrun.system.signals import ENDING
+from support.cluster import BIN
+from support.jobs import WORKER
+
+MADRUN = BIN / "madrun"
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours, without what would choose hosts, devices or an environment file."""
+    hidden = ("MADRUN_HOSTFILE", "CUDA_VISIBLE_DEVICES", "DS_ENV_FILE")
+    return {key: value for key, value in os.environ.items() if key not in hidden}
+
+
+REDIRECTIONS = [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>&1"]
+
+
+@pytest.mark.parametrize("status", [0, 7])
+@pytest.mark.parametrize("where", REDIRECTIONS)
+def test_an_exit_status_does_not_depend_on_where_the_output_goes(where: str, status: int) -> None:
+    words = f"exec {MADRUN} --no-python sh -c 'echo hello; exit {status}' {where}"
+    done = subprocess.run(
+        ["sh", "-c", words],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False)
+
+
+def wait_for_our_first_line(pid: int) -> None:
+    """Until madrun holds its signals; before that the interpreter has them. Only /proc knows."""
+    blocked = ""
+    while not blocked.strip("0"):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        blocked = next(line.split()[1] for line in lines if line.startswith("SigBlk"))
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_at_any_moment_of_the_start_ends_the_job(number: signal.Signals) -> None:
+    """At random moments, the first line of our code and a running job included."""
+    moments = random.Random(int(number))
+    for _ in range(6):
+        job = subprocess.Popen(
+            [MADRUN, "--nproc-per-node", "2", WORKER, "hold", "daemons"],
+            env=clean_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for_our_first_line(job.pid)
+        time.sleep(moments.choice([0.0, moments.uniform(0, 0.1), moments.uniform(0, 0.6)]))
+        job.send_signal(number)
+        said = job.communicate(timeout=60)[1]
+        assert job.returncode == 128 + number, said
+        assert "Traceback" not in said
+        assert said.count(f"stopped by {number.name}") == 1, said
+
+
+def test_usr1_at_any_moment_of_the_start_ends_nothing() -> None:
+    moments = random.Random(10)
+    for _ in range(6):
+        job = subprocess.Popen(
+            [MADRUN, "--no-python", "sleep", "0.3"],
+            env=clean_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for_our_first_line(job.pid)
+        time.sleep(moments.choice([0.0, moments.uniform(0, 0.1), moments.uniform(0, 0.6)]))
+        job.send_signal(moments.choice([signal.SIGUSR1, signal.SIGUSR2]))
+        assert job.communicate(timeout=60)[1].count("\n") == 1  # about the CPU
+        assert job.returncode == 0
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_second_signal_of_any_kind_kills_at_once(second: signal.Signals) -> None:
+    stubborn = "trap '' TERM INT HUP; echo up; while :; do sleep 600; done"
+    job = subprocess.Popen(
+        [MADRUN, "--grace", "600", "--no-python", "sh", "-c", stubborn],
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout is not None
+    assert "up" in job.stdout.readline()
+    job.send_signal(signal.SIGTERM)
+    time.sleep(0.7)  # what is closer may be one wish that came by two ways
+    job.send_signal(second)
+    assert "stopped by SIGTERM" in job.communicate(timeout=60)[1]
+    assert job.returncode == 143
