@@ -190,7 +190,9 @@ class StateMachine:
 
     def guard_gone(self, now: float) -> list[Action]:
         """Our own guard was killed: the job ends as by a signal."""
-        self.own_guard_gone = not self.stopped_by
+        if self.stopped_by:
+            return []
+        self.own_guard_gone = True
         return self.stop(signal.SIGTERM, now)
 
     def time_is_up(self, limit: float, now: float) -> list[Action]:

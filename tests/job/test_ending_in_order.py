@@ -9,7 +9,7 @@ import pytest
 from madrun.job.outcome import outcome_of
 from madrun.job.states import JobState
 from madrun.record.event import OutcomeKind
-from madrun.wire.messages import LAST, CheckIn, Concluded, Drained, End, Exited, Go
+from madrun.wire.messages import LAST, CheckIn, Concluded, Drained, End, Exited, Go, Interrupted
 from support.histories import GRACE, History, told
 
 
@@ -70,6 +70,14 @@ def test_a_second_signal_waits_for_no_order() -> None:
     history = serving(nodes=2)
     history.machine.stop(signal.SIGINT, 500.0)
     actions = told(history.machine.stop(signal.SIGINT, 501.5))
+    assert actions == ends(history, "a second signal", LAST, grace=0.0)
+
+
+def test_what_several_agents_tell_is_one_signal_until_one_had_two() -> None:
+    history = serving(nodes=2)
+    history.hears(0, Interrupted(signal.SIGTERM))
+    assert history.hears(1, Interrupted(signal.SIGTERM)) == []
+    actions = told(history.hears(1, Interrupted(signal.SIGTERM, at_once=True)))
     assert actions == ends(history, "a second signal", LAST, grace=0.0)
 
 

@@ -283,14 +283,6 @@ def test_a_second_signal_ends_at_once_and_a_third_changes_nothing(second: signal
     assert history.machine.stopped_at == 200.0
 
 
-def test_what_several_agents_tell_is_one_signal_until_one_had_two() -> None:
-    history = History(nodes=1).running()
-    history.hears(0, Interrupted(signal.SIGTERM))
-    assert history.hears(0, Interrupted(signal.SIGTERM)) == []
-    actions = history.hears(0, Interrupted(signal.SIGTERM, at_once=True))
-    assert told(actions) == [(0, End(0.0, "a second signal"))]
-
-
 def test_a_signal_told_by_an_agent_counts_as_ours() -> None:
     history = History().running()
     assert told_kinds(history.hears(1, Interrupted(signal.SIGTERM))) == [
