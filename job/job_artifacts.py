@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from madrun.output.console import Console
 from madrun.output.log_troubles import LogTroubles
+from madrun.output.look import Look
 from madrun.record.event import Listener
 from madrun.record.guard_handover import GuardHandover
 from madrun.record.job_folder import PID, JobFolder
@@ -23,7 +24,7 @@ class ArtifactOptions(NamedTuple):
     """How the console looks, and which pid files are wanted (``pid_file`` is a full path)."""
 
     as_json: bool = False
-    prefix: bool = True
+    look: Look = Look()
     fold: bool = False
     verbose: bool = False
     pid_file: str = ""
@@ -77,12 +78,12 @@ class JobArtifacts:
         on_taken: Callable[[int, int], None],
         loop: Loop,
     ) -> Console:
-        prefix = self._options.prefix
+        look = self._options.look
         if not self._options.fold:
-            return Console(hosts, prefix, on_taken, roles)
+            return Console(hosts, look, on_taken, roles)
         from madrun.output.coalescing_console import CoalescingConsole
 
-        return CoalescingConsole(hosts, prefix, on_taken, loop, roles)
+        return CoalescingConsole(hosts, look, on_taken, loop, roles)
 
     def close(self) -> None:
         """The job is over: the rest of the record, and no pid file any more."""

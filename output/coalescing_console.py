@@ -9,6 +9,7 @@ from madrun.output.coalescing import CoalescedLine, Coalescer
 from madrun.output.console import Console, Loss
 from madrun.output.failure_report import ranks_in_words
 from madrun.output.line_assembler import LineAssembler
+from madrun.output.look import Look
 from madrun.system.loop import Loop
 
 
@@ -18,13 +19,13 @@ class CoalescingConsole(Console):
     def __init__(
         self,
         hosts_of_ranks: Sequence[str],
-        prefix: bool,
+        look: Look,
         on_taken: Callable[[int, int], None],
         loop: Loop,
         roles: Sequence[str] = (),
     ) -> None:
-        super().__init__(hosts_of_ranks, prefix, on_taken, roles)
-        self._prefix = prefix
+        super().__init__(hosts_of_ranks, look, on_taken, roles)
+        self._prefix = look.prefix
         self._fold = Coalescer(len(hosts_of_ranks))
         self._loop = loop
         self._timer_is_set = False
@@ -63,15 +64,15 @@ class CoalescingConsole(Console):
 
     def _show(self, lines: Iterable[CoalescedLine]) -> None:
         for stream, line, ranks, sizes in lines:
-            self._put(stream, b"%b%b\n" % (self._label(ranks), line))
+            self._put(stream, b"%b%b\n" % (self._label(stream, ranks), line))
             for rank, size in sizes:
                 self._put(stream, b"", rank, size)
 
-    def _label(self, ranks: tuple[int, ...]) -> bytes:
+    def _label(self, stream: int, ranks: tuple[int, ...]) -> bytes:
         if len(ranks) == 1:
-            return self._prefixes[ranks[0]]
+            return self._prefixes[stream][ranks[0]]
         if not self._prefix:
             return b""
-        if len(ranks) == len(self._prefixes):
+        if len(ranks) == len(self._prefixes[stream]):
             return f"[×{len(ranks)}] ".encode()  # noqa: RUF001 - "times"
         return f"[{ranks_in_words(ranks, 'process' if self._roles else 'rank')}] ".encode()

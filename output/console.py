@@ -13,13 +13,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from madrun.output.line_assembler import LineAssembler
+from madrun.output.line_assembler import BAR_INTERVAL, LineAssembler
+from madrun.output.look import Look, passed_on, prefixes
 from madrun.output.writer import NO_READER, Writer
 from madrun.system.words import counted
 from madrun.wire.messages import STDERR, STDOUT
 
 _TOO_SLOW = "the console was too slow"
 _NAMES = {STDOUT: "stdout", STDERR: "stderr"}
+_BARS_A_SECOND = 10  # states of progress bars, of all ranks together
+_PLAIN = Look()
 
 
 class Loss(NamedTuple):
@@ -36,16 +39,15 @@ class Console:
     def __init__(
         self,
         hosts_of_ranks: Sequence[str],
-        prefix: bool = True,
+        look: Look = _PLAIN,
         on_taken: Callable[[int, int], None] = lambda rank, size: None,
         roles: Sequence[str] = (),
     ) -> None:
         """``roles`` are what processes are called that have no rank, by their numbers."""
         self._roles = roles
-        self._prefixes = [
-            f"[{host}:{roles[rank] if roles else rank}] ".encode() if prefix else b""
-            for rank, host in enumerate(hosts_of_ranks)
-        ]
+        names = roles or range(len(hosts_of_ranks))
+        self._prefixes = {fd: prefixes(look, fd, hosts_of_ranks, names) for fd in (STDOUT, STDERR)}
+        self._passed_on = passed_on(look)
         self._assemblers: dict[tuple[int, int], LineAssembler] = {}
         # One thread each: a stdout that nobody reads must not hold up our own words on stderr.
         self._writers = {fd: Writer(fd, partial(self._broken, fd)) for fd in (STDOUT, STDERR)}
@@ -60,8 +62,9 @@ class Console:
 
         With ``pause``, an unfinished line is shown as far as it goes: it may be a prompt.
         """
-        assembler = self._assemblers.setdefault((rank, stream), LineAssembler())
-        lines = assembler.feed(data, time.monotonic())
+        assembler = self._assemblers.setdefault((rank, stream), LineAssembler(self._passed_on))
+        pace = max(BAR_INTERVAL, len(self._assemblers) / _BARS_A_SECOND)
+        lines = assembler.feed(data, time.monotonic(), pace)
         if assembler.continues:
             lines = self._continue(rank, stream, lines)
         self._lines(rank, stream, lines, len(data))
@@ -128,7 +131,7 @@ class Console:
                 self.say(not_shown(lines, name, _TOO_SLOW))
 
     def _lines(self, rank: int, stream: int, lines: list[bytes], size: int) -> None:
-        prefix = self._prefixes[rank]
+        prefix = self._prefixes[stream][rank]
         text = b"".join(b"%b%b\n" % (prefix, line) for line in lines)
         self._put(stream, text, rank, size)
 
@@ -139,7 +142,7 @@ class Console:
         if text and self._open.get(screen) == (rank, stream):
             self._writers[stream].put(text)
         elif text:
-            self._put(stream, self._prefixes[rank] + text)
+            self._put(stream, self._prefixes[stream][rank] + text)
             self._open[screen] = (rank, stream)
 
     def _continue(self, rank: int, stream: int, lines: list[bytes]) -> list[bytes]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from madrun.output.console import Console
 from madrun.output.line_assembler import LineAssembler
+from madrun.output.look import Look
 from madrun.record.event import Event
 from madrun.record.summary import make_event
 from madrun.wire.messages import STDOUT
@@ -23,7 +24,7 @@ class JsonConsole(Console):
         on_taken: Callable[[int, int], None],
         roles: Sequence[str] = (),
     ) -> None:
-        super().__init__(hosts_of_ranks, prefix=False, on_taken=on_taken, roles=roles)
+        super().__init__(hosts_of_ranks, Look(prefix=False), on_taken, roles)
         self._hosts = hosts_of_ranks
 
     def take(self, event: Event) -> None:

@@ -14,6 +14,7 @@ from madrun.job.outcome import Outcome, failed
 from madrun.launchers.process_table import process_table
 from madrun.options.request import Request
 from madrun.output.console import Console
+from madrun.output.look import Look
 from madrun.output.progress import Progress
 from madrun.record.event import OutcomeKind
 from madrun.record.guard_handover import GuardHandover
@@ -80,7 +81,7 @@ def _artifact_options(request: Request) -> ArtifactOptions:
     console, record = request.console, request.record
     return ArtifactOptions(
         as_json=console.json,
-        prefix=not console.no_prefix,
+        look=Look(not console.no_prefix, console.color),
         fold=console.fold,
         verbose=console.verbose,
         pid_file=os.path.abspath(record.pid_file) if record.pid_file else "",

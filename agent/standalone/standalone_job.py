@@ -18,6 +18,7 @@ from madrun.launchers.process_table import process_table
 from madrun.launchers.registry import find
 from madrun.output.console import Console
 from madrun.output.failure_report import WorkerEnd, first_failure, report_failure
+from madrun.output.look import Look
 from madrun.output.stdin import StdinForwarder, input_ranks
 from madrun.system.exits import FAILED, exit_status
 from madrun.system.loop import Loop
@@ -112,10 +113,10 @@ class StandaloneJob:
     def _make_console(self, hosts: list[str], prefix: bool, fold: bool) -> Console:
         roles = self._processes.roles
         if not fold:
-            return Console(hosts, prefix, self._taken, roles)
+            return Console(hosts, Look(prefix), self._taken, roles)
         from madrun.output.coalescing_console import CoalescingConsole
 
-        return CoalescingConsole(hosts, prefix, self._taken, self._loop, roles)
+        return CoalescingConsole(hosts, Look(prefix), self._taken, self._loop, roles)
 
     def _up(self, message: Message) -> None:
         self._loop.post(lambda: self._hear(message))

@@ -101,10 +101,11 @@ def test_every_rank_can_be_read_as_it_was_written(written: Written, step: float)
 CONSOLE = """
 import os, sys, threading
 from madrun.output.coalescing_console import CoalescingConsole
+from madrun.output.look import Look
 from madrun.system.loop import Loop
 taken = []
 loop = Loop()
-console = CoalescingConsole(["a", "a", "b"], PREFIX, lambda *each: taken.append(each), loop)
+console = CoalescingConsole(["a", "a", "b"], Look(PREFIX), lambda *each: taken.append(each), loop)
 for rank in range(3):
     console.output(rank, 1, b"all\\n")
 for rank in range(2):

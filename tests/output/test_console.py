@@ -83,6 +83,7 @@ def test_a_line_without_end_is_broken_not_kept() -> None:
 HEAD = """
 import os, sys, threading
 from madrun.output.console import Console
+from madrun.output.look import Look
 taken = []
 console = Console(["a", "a", "b"], on_taken=lambda *each: taken.append(each))
 """
@@ -109,7 +110,7 @@ console.close(20)
 
 def test_without_prefix() -> None:
     out, _ = output_of("""
-console = Console(["a"], prefix=False)
+console = Console(["a"], Look(prefix=False))
 console.output(0, 1, b"one\\nrest")
 console.close(20)
 """)

@@ -1,0 +1,44 @@
+"""madrun on a terminal of its own: what a person would see."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from support.here import MADRUN, Words, environment
+from support.programs import PATIENCE
+
+
+def read_all(fd: int) -> bytes:
+    """Everything until nobody holds the terminal any more."""
+    seen = b""
+    while True:
+        try:
+            data = os.read(fd, 65536)
+        except OSError:  # EIO: how Linux says so
+            return seen
+        if not data:
+            return seen
+        seen += data
+
+
+def on_a_terminal(*words: Words, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run madrun to its end; its exit status and what the terminal got, with plain line ends."""
+    return seen_of([MADRUN, *words], environment(**{"TERM": "xterm", **(env or {})}))
+
+
+def seen_of(command: Sequence[Words], env: Mapping[str, str]) -> tuple[int, str]:
+    """The same of any command."""
+    ours, terminal = pty.openpty()
+    try:
+        with subprocess.Popen(
+            ["setsid", "-c", "-w", *command], stdin=terminal, stdout=terminal, stderr=terminal,
+            env=dict(env),
+        ) as job:  # fmt: skip
+            os.close(terminal)
+            seen = read_all(ours)
+            return job.wait(PATIENCE), seen.decode(errors="replace").replace("\r\n", "\n")
+    finally:
+        os.close(ours)
