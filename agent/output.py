@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 
+from madrun.agent.log_file import LogFile
 from madrun.agent.outflow import Outflow
 from madrun.system.errors import ClusterError
 from madrun.system.loop import Loop
@@ -36,11 +37,9 @@ class Stream:
     ) -> None:
         self.fd, self.rank, self.number = fd, rank, number
         self.log_path = log_path
-        self.log_problem = ""
+        self._no_log = ""
         self._outflow = outflow
-        self._log = -1
-        if log_path:
-            self._open_log(must_log)
+        self._log = self._open_log(must_log) if log_path else None
         self._tail = bytearray()
         self._partial = bytearray()
 
@@ -86,6 +85,11 @@ class Stream:
         return bool(self._partial)
 
     @property
+    def log_problem(self) -> str:
+        """Why there is no log file, or why it is not complete; empty where all is well."""
+        return self._log.problem if self._log is not None else self._no_log
+
+    @property
     def tail(self) -> bytes:
         """The last bytes written, at most TAIL_SIZE."""
         return bytes(self._tail[-TAIL_SIZE:])
@@ -93,30 +97,28 @@ class Stream:
     def close(self) -> None:
         """Flush and let go of the pipe and the file."""
         self.flush()
-        for fd in (self.fd, self._log):
-            if fd >= 0:
-                os.close(fd)
-        self.fd = self._log = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+        if self._log is not None:
+            self._log.close()
 
-    def _open_log(self, must_log: bool) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    def _open_log(self, must_log: bool) -> LogFile | None:
         try:
-            self._log = os.open(self.log_path, flags, 0o600)
+            return LogFile(self.log_path)
         except OSError as error:
             if must_log:
                 raise ClusterError(f"log file {self.log_path}: {error.strerror}") from None
-            self.log_problem = f"no log file {self.log_path}: {error.strerror}"
+            self._no_log = f"no log file {self.log_path}: {error.strerror}"
             self.log_path = ""
+            return None
 
     def _keep(self, data: bytes) -> None:
         self._tail += data
         if len(self._tail) > 4 * TAIL_SIZE:
             del self._tail[:-TAIL_SIZE]
-        if self._log >= 0 and not self.log_problem:
-            try:
-                _write_all(self._log, data)
-            except OSError as error:  # a full disk must not stop the training
-                self.log_problem = f"{self.log_path} is incomplete: {error.strerror}"
+        if self._log is not None:
+            self._log.put(data)
 
     def _forward(self, data: bytes) -> None:
         assert self._outflow is not None
@@ -167,8 +169,3 @@ def log_name(rank: int, stream: int) -> str:
     ('rank0003.out', 'rank0003.err')
     """
     return f"rank{rank:04d}.{'err' if stream == STDERR else 'out'}"
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]

@@ -105,3 +105,26 @@ def test_a_second_signal_of_any_kind_kills_at_once(second: signal.Signals) -> No
     job.send_signal(second)
     assert "stopped by SIGTERM" in job.communicate(timeout=60)[1]
     assert job.returncode == 143
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_a_log_file_that_hangs_does_not_keep_a_job_alive(tmp_path: Path, stream: str) -> None:
+    """A full FIFO, as a file server that does not answer would be."""
+    path = tmp_path / f"rank0000.{stream}"
+    os.mkfifo(path)
+    nobody = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    redirect = ">&2" if stream == "err" else ""
+    words = ["--no-python", "sh", "-c", f"seq 1000000 {redirect}; touch {tmp_path}/up; sleep 600"]
+    job = subprocess.Popen(
+        [MADRUN, "--log-dir", tmp_path, "--grace", "1", *words],
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    while not (tmp_path / "up").exists():  # it writes on although nobody reads its log
+        time.sleep(0.05)
+    job.send_signal(signal.SIGINT)
+    said = job.communicate(timeout=60)[1].decode()
+    os.close(nobody)
+    assert job.returncode == 130
+    assert f"{path} is incomplete: " in said
