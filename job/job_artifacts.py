@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from madrun.output.console import Console
+from madrun.output.job_lines import JobLines, are_wanted
 from madrun.output.log_troubles import LogTroubles
 from madrun.output.look import Look
 from madrun.record.event import Listener
@@ -69,6 +70,9 @@ class JobArtifacts:
             if self._options.verbose:
                 self._report_start(lambda event: None, made)
         self.listeners.append(LogTroubles(made.say).take)
+        if are_wanted(self._options.verbose, self._options.as_json):
+            lines = JobLines(self._job.launcher, self._job.logs, made.say, made.say_last)
+            self.listeners.append(lines.take)
         return made
 
     def _text_console(

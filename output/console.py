@@ -55,6 +55,7 @@ class Console:
         # Where a line was begun and not ended, and whose; on one terminal both streams are one.
         self._open: dict[int, tuple[int, int]] = {}
         self._screens = {STDOUT: STDOUT, STDERR: STDOUT if _are_one() else STDERR}
+        self._closing = ""
         self._dropped: deque[tuple[int, int]] = deque()  # ranks and lines, not yet told
 
     def output(self, rank: int, stream: int, data: bytes, pause: bool = False) -> None:
@@ -91,6 +92,10 @@ class Console:
         """Words of our own, on stderr, in order with what the workers wrote there."""
         self._put(STDERR, text.encode(errors="surrogateescape") + b"\n")
 
+    def say_last(self, text: str) -> None:
+        """Words of our own, when all else is shown but the last words."""
+        self._closing = text
+
     def announce(self, text: str) -> None:
         """A line of our own on stdout, which scripts wait for."""
         self._put(STDOUT, text.encode() + b"\n")
@@ -107,8 +112,8 @@ class Console:
         for _, lines, reason in losses:
             if reason != NO_READER:
                 self.say(not_shown(lines, _NAMES[STDOUT], reason))
-        if last_words:
-            self.say(last_words)
+        for words in filter(None, (self._closing, last_words)):
+            self.say(words)
         return losses + self._close(STDERR, limit)
 
     def _close(self, stream: int, limit: float) -> list[Loss]:

@@ -28,6 +28,7 @@ class RecordedJob(NamedTuple):
     """A job as plain data, for its record.
 
     ``log_dir`` is the folder that the user named for log files; empty where they are in the record.
+    ``logs`` is where they are in either case; empty where there are none.
     ``describe`` makes what ``job.json`` says; it is called on the writer's thread.
     """
 
@@ -37,6 +38,8 @@ class RecordedJob(NamedTuple):
     log_dir: str
     describe: Callable[[], dict[str, Any]]
     kept: Retention = Retention()
+    launcher: str = ""
+    logs: str = ""
 
 
 class Recorder:

@@ -73,6 +73,8 @@ def recorded_job(plan: Plan) -> RecordedJob:
         hosts=spec.world.hosts,
         log_dir="" if spec.log_dir_optional else spec.log_dir,
         kept=retention(spec.keep_jobs),
+        launcher=spec.launcher,
+        logs=spec.log_dir,
         describe=lambda: described(plan),
     )
 
