@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Sequence
 
 import click
 
 from madrun.agent.standalone import slurm_step
-from madrun.agent.standalone.standalone_job import StandaloneJob
+from madrun.agent.standalone.capacity import NodeCapacity
+from madrun.agent.standalone.standalone_job import Setting, meet_and_run, run_here, spec_of_request
 from madrun.hosts import world_info
 from madrun.hosts.devices import own_facts
 from madrun.hosts.resources import resolve
 from madrun.hosts.world import World
-from madrun.job.spec import checked, job_spec
 from madrun.options.command_line import command_of, show_usage_error
 from madrun.options.request import Request, asked_for, fields
+from madrun.record.guard_handover import GuardHandover
 from madrun.system.errors import InputError, MadrunError
 from madrun.wire.jobspec import JobSpec
 
@@ -29,18 +29,20 @@ command = command_of(
 )
 
 
-def run_command(argv: Sequence[str], guard_fd: int) -> int:
+def run_command(argv: Sequence[str], guard_fd: int, handover: GuardHandover) -> int:
     """Run madagent with these arguments; returns the exit status."""
     try:
         request = command.main(list(argv), prog_name="madagent", standalone_mode=False)
         if not isinstance(request, Request):
             return 0  # --help, --version
+        setting = Setting(request, guard_fd, handover)
         place = slurm_step.place_of(request, os.environ)
         if place is not None:
-            return slurm_step.run(request, place, guard_fd)
+            return slurm_step.run(request, place, setting)
         spec, node_rank = job_of(request)
-        prefix, fold = not request.console.no_prefix, request.console.fold
-        return StandaloneJob(spec, node_rank, guard_fd, prefix, fold).run()
+        if request.place.key_file and len(spec.world.nodes) > 1:
+            return _meet_by_hand(spec, node_rank, setting)
+        return run_here(spec, node_rank, setting)
     except click.ClickException as error:
         return show_usage_error("madagent", error)
     except MadrunError as error:
@@ -60,7 +62,19 @@ def job_of(request: Request) -> tuple[JobSpec, int]:
     port = request.master.port or (_DEFAULT_PORT if several else 0)
     request = request._replace(master=request.master._replace(port=port))
     job_id = time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex()
-    return checked(job_spec(request, world, job_id, os.getcwd(), sys.executable)), node_rank
+    return spec_of_request(request, world, job_id), node_rank
+
+
+def _meet_by_hand(spec: JobSpec, node_rank: int, setting: Setting) -> int:
+    """The nodes meet where the master port will be: it is free until the workers start."""
+    from madrun.agent.standalone.keys import Keys
+    from madrun.agent.standalone.rendezvous import Meeting
+
+    hosts, master, limit = spec.world.hosts, spec.master, spec.limits.launch
+    meeting = Meeting(",".join(hosts), hosts, node_rank, master.addr, (master.port,), limit)
+    keys = Keys(setting.request.place.key_file, spec.job_id)
+    capacity = NodeCapacity(0, len(spec.world.nodes[node_rank].devices))
+    return meet_and_run(meeting, keys, capacity, lambda _brought: spec, setting)
 
 
 def place_in(world: World, node_rank: int | None, hostname: str) -> int:

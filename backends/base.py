@@ -15,6 +15,7 @@ from madrun.system.loop import Loop
 
 if TYPE_CHECKING:
     # Not needed, and so not loaded, to choose a backend.
+    from madrun.job.coordinator import Link
     from madrun.wire.key_line import KeyLine
     from madrun.wire.messages import Message
 
@@ -101,13 +102,6 @@ class Session(Protocol):
         """Let go of the hosts; an agent that still runs sees its lease end."""
 
 
-class Link(Protocol):
-    """The way to an agent in the runner's own process."""
-
-    def send(self, node_rank: int, message: Message) -> None:
-        """To the agent, soon."""
-
-
 FOLDER = "{folder}"
 
 
@@ -149,7 +143,7 @@ def never(situation: Situation) -> str:
     return ""
 
 
-InProcess = Callable[[Loop, Callable[[int, "Message"], None], int], Link]
+InProcess = Callable[[Loop, Callable[[int, "Message"], None], int], "Link"]
 
 
 class Backend(NamedTuple):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from madrun.backends.base import Backend, Link, Situation
+from madrun.backends.base import Backend, Situation
 from madrun.hosts.local_host import is_here
 from madrun.system.loop import Loop
 
 if TYPE_CHECKING:
+    from madrun.job.coordinator import Link
     from madrun.wire.messages import Message
 
 

@@ -5,12 +5,13 @@ The runner has one, and so has node 0 of a job without a runner.
 
 from __future__ import annotations
 
+import enum
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from madrun.job.event_log import EventLog
-from madrun.job.outcome import Outcome, outcome_of
+from madrun.job.outcome import SAME_SIGNAL, Outcome, outcome_of, worker_was_signalled
 from madrun.job.state_machine import StateMachine
 from madrun.job.states import Action, Admit, JobState, Tell
 from madrun.output.console import Console
@@ -27,6 +28,7 @@ from madrun.wire.messages import (
     Exited,
     Input,
     InputCredit,
+    JobOver,
     Message,
     Output,
     OutputCredit,
@@ -48,12 +50,19 @@ class Link(Protocol):
     def send(self, node_rank: int, message: Message) -> None:
         """Send to one agent."""
 
-
-class RemoteLink(Link, Protocol):
-    """A link whose agents come in by key and may fall silent."""
-
     def admit(self, node_rank: int, key: str) -> None:
         """Let in the agent with this key."""
+
+    def to_ours(self, node_rank: int, at: float) -> float:
+        """A time of a node's clock as a time of ours, in monotonic seconds."""
+
+
+class Leaving(enum.Enum):
+    """When agents leave, and who says so."""
+
+    UNSEEN = "once they have finished; nobody tells"
+    TOLD = "once they have finished; the backend tells when each one's process has ended"
+    TOGETHER = "when the job is over everywhere, with its exit status; that they go is told"
 
 
 class Coordinator:
@@ -68,34 +77,35 @@ class Coordinator:
         connect_limit: float,
         progress: Progress,
         listeners: Sequence[Listener] = (),
+        node_ranks: Sequence[int] = (),
     ) -> None:
         self._loop, self._limits, self._connect_limit = loop, spec.limits, connect_limit
-        self._machine = StateMachine(spec, version)
+        self._machine = StateMachine(spec, version, node_ranks=node_ranks)
         # Looked up for each piece of output: not to be counted anew on a thousand nodes.
         who = self._machine.process_table
         self._node_of_rank = dict(enumerate(who.node_ranks))
         self._console = console(self._taken)
-        self._stdin = StdinForwarder(loop, input_ranks(spec.stdin, who.size), self._input)
+        reading = [
+            rank
+            for rank in input_ranks(spec.stdin, who.size)
+            if who.node_ranks[rank] in self._machine.node_ranks
+        ]
+        self._stdin = StdinForwarder(loop, reading, self._input)
         self.event_log = EventLog(self._machine, listeners)
         self._progress = progress
         self._link: Link | None = None
-        self._remote: RemoteLink | None = None
-        self._to_ours: Callable[[int, float], float] = lambda _node_rank, at: at
+        self._leaving = Leaving.UNSEEN
         self._launch_timer: Timer | None = None
         self._end_timer: Timer | None = None
         self._leaving_timer: Timer | None = None
+        self._pause: Timer | None = None
+        self._was_told = False
         self._begun = 0.0
 
-    def run(
-        self,
-        link: Link,
-        remote: RemoteLink | None = None,
-        to_ours: Callable[[int, float], float] | None = None,
-    ) -> Outcome:
-        """Until the job is over; ``to_ours`` brings a node's clock to ours."""
-        self._link, self._remote = link, remote
-        self._machine.agents_leave = remote is not None
-        self._to_ours = to_ours or self._to_ours
+    def run(self, link: Link, leaving: Leaving = Leaving.UNSEEN) -> Outcome:
+        """Until the job is over."""
+        self._link, self._leaving = link, leaving
+        self._machine.agents_leave = leaving is not Leaving.UNSEEN
         follow_signals(self._loop, self.stop, self._pass_on)
         self._begun = time.monotonic()
         self.event_log.follow(self._begun)
@@ -148,15 +158,29 @@ class Coordinator:
 
     # ---- events of the loop
 
+    def watch_guard(self, guard_fd: int) -> None:
+        """End the job once the guard that holds the other end of this is gone."""
+
+        def gone() -> None:
+            self._loop.unwatch(guard_fd)
+            self.guard_gone()
+
+        self._loop.watch(guard_fd, gone)
+
     def silent(self, node_rank: int, seconds: float) -> None:
         """No word of an agent for so long: it was lost when it was last heard."""
         reason = f"no word from its agent for {seconds:g} s"
         self._do(self._machine.gone(node_rank, reason, time.monotonic() - seconds))
 
     def stop(self, number: int) -> None:
-        """A signal that ends the job."""
+        """A signal that ends the job; the second one ends it at once.
+
+        A scheduler's signal reaches all nodes: that an agent has told us of it makes no second one.
+        """
         self.event_log.signal(number, time.monotonic())
-        self._do(self._machine.stop(number, time.monotonic()))
+        first, self._was_told = not self._was_told, True
+        if not first or not self._machine.stopped_by:
+            self._do(self._machine.stop(number, time.monotonic()))
 
     def guard_gone(self) -> None:
         """Our guard was killed: that is how a SIGKILL of what the user started looks from here."""
@@ -203,8 +227,8 @@ class Coordinator:
                 case Tell(node_rank, message):
                     self._send(node_rank, message)
                 case Admit(node_rank, key):
-                    if self._remote is not None:
-                        self._remote.admit(node_rank, key)
+                    assert self._link is not None
+                    self._link.admit(node_rank, key)
         self._follow_phase()
 
     def _follow_phase(self) -> None:
@@ -223,8 +247,30 @@ class Coordinator:
         if machine.state is JobState.ENDING and self._end_timer is None:
             limit = machine.spec.limits.grace + _KILL_ALLOWANCE
             self._end_timer = self._loop.call_later(limit, self._ending_is_late)
+        if self._outcome_is_settled():
+            self._leave()
+
+    def _outcome_is_settled(self) -> bool:
+        """A scheduler signals workers and agents alike: we may be told a moment after a worker."""
+        machine = self._machine
+        over = machine.leaving or machine.state is JobState.OVER
+        if self._leaving is not Leaving.TOGETHER or not over:
+            return True
+        if machine.stopped_by or not worker_was_signalled(machine):
+            return True
+        if self._pause is None:
+            self._pause = self._loop.call_later(SAME_SIGNAL, self._follow_phase)
+        return time.monotonic() >= self._pause.when
+
+    def _leave(self) -> None:
+        """Once nothing runs any more, the agents leave, and then we do."""
+        machine = self._machine
         if machine.leaving and self._leaving_timer is None:
             self._leaving_timer = self._loop.call_later(_LEAVING_LIMIT, self._ending_is_late)
+            if self._leaving is Leaving.TOGETHER:
+                status = outcome_of(machine).status
+                for node_rank in machine.node_ranks:
+                    self._send(node_rank, JobOver(status))
         if machine.state is JobState.OVER:
             self._loop.stop()
 
@@ -258,6 +304,9 @@ class Coordinator:
         """The console wrote something; called on its thread."""
         node_rank = self._node_of_rank[rank]
         self._loop.post(lambda: self._send(node_rank, OutputCredit(size)))
+
+    def _to_ours(self, node_rank: int, at: float) -> float:
+        return self._link.to_ours(node_rank, at) if self._link is not None else at
 
     def _send(self, node_rank: int, message: Message) -> None:
         assert self._link is not None

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from madrun.job.event_log import EventLog
+from madrun.job.outcome import failed
+from madrun.options.request import Request
 from madrun.output.console import Console
 from madrun.output.job_lines import JobLines, are_wanted
 from madrun.output.log_troubles import LogTroubles
 from madrun.output.look import Look
-from madrun.record.event import Listener
+from madrun.record.event import Listener, OutcomeKind
 from madrun.record.guard_handover import GuardHandover
 from madrun.record.job_folder import PID, JobFolder
 from madrun.record.recorder import RecordedJob, Recorder
-from madrun.system.errors import InputError
+from madrun.record.retention import retention
+from madrun.system.errors import InputError, MadrunError
 from madrun.system.loop import Loop
+from madrun.wire.jobspec import JobSpec
 
 if TYPE_CHECKING:
     from madrun.system.pid_file import PidFile
@@ -30,6 +36,35 @@ class ArtifactOptions(NamedTuple):
     verbose: bool = False
     pid_file: str = ""
     save_pid: bool = False
+
+
+def artifact_options(request: Request) -> ArtifactOptions:
+    """What a request says of them."""
+    console, record = request.console, request.record
+    return ArtifactOptions(
+        as_json=console.json,
+        look=Look(not console.no_prefix, console.color),
+        fold=console.fold,
+        verbose=console.verbose,
+        pid_file=os.path.abspath(record.pid_file) if record.pid_file else "",
+        save_pid=record.save_pid,
+    )
+
+
+def recorded_job(
+    spec: JobSpec, job_dir: str, describe: Callable[[], dict[str, Any]]
+) -> RecordedJob:
+    """The job as its record wants it; its folder is made in ``job_dir``."""
+    return RecordedJob(
+        folder=os.path.join(job_dir, spec.job_id),
+        job_id=spec.job_id,
+        hosts=spec.world.hosts,
+        log_dir="" if spec.log_dir_optional else spec.log_dir,
+        kept=retention(spec.keep_jobs),
+        launcher=spec.launcher,
+        logs=spec.log_dir,
+        describe=describe,
+    )
 
 
 class JobArtifacts:
@@ -89,7 +124,21 @@ class JobArtifacts:
 
         return CoalescingConsole(hosts, look, on_taken, loop, roles)
 
-    def close(self) -> None:
+    @contextlib.contextmanager
+    def kept(self, event_log: EventLog) -> Iterator[None]:
+        """While the job runs; an error on the way is the last thing that the record says."""
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, MadrunError):
+                event_log.end(failed(OutcomeKind.LAUNCH, str(error), error.exit_status))
+            else:  # a bug: the traceback is on its way to stderr
+                event_log.end(failed(OutcomeKind.CORE, repr(error)))
+            raise
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         """The job is over: the rest of the record, and no pid file any more."""
         self._record.close()
         self._remove_pid_files()

@@ -12,6 +12,10 @@ from madrun.job.states import Problem
 from madrun.output.failure_report import ended_because_of_it, first_failure, report_failure
 from madrun.record.event import OutcomeKind
 from madrun.system.exits import FAILED, exit_status
+from madrun.system.signals import ENDING
+
+# Seconds within which a scheduler's signal reaches a job's processes, workers and agents alike.
+SAME_SIGNAL = 0.5
 
 
 class Outcome(NamedTuple):
@@ -81,10 +85,20 @@ def _causes(machine: StateMachine) -> list[tuple[float, Outcome]]:
     elif machine.stopped_by:
         cause = f"stopped by {signal.Signals(machine.stopped_by).name}"
         stopped = failed(OutcomeKind.SIGNAL, cause, 128 + machine.stopped_by, ended)
-        causes.append((machine.stopped_at, stopped))
+        # That a scheduler's signal reached a worker first is not the worker's doing.
+        reached = worker_was_signalled(machine) == machine.stopped_by
+        causes.append((machine.stopped_at - (SAME_SIGNAL if reached else 0.0), stopped))
     if machine.concluded_at < float("inf") and not machine.unfinished() and not machine.left:
         causes.append((machine.concluded_at, _SUCCESS))
     return causes
+
+
+def worker_was_signalled(machine: StateMachine) -> int:
+    """The signal of those that end a job of which the first worker to fail died; 0: none."""
+    failure = first_failure(machine.ends)
+    if failure is None or failure.exited.ended or -failure.exited.status not in ENDING:
+        return 0
+    return -failure.exited.status
 
 
 def _all_ended_well(machine: StateMachine) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 
 from madrun.hosts.world import World
@@ -13,9 +15,12 @@ from madrun.launchers.registry import find
 from madrun.options.request import NO_LOGS, Request
 from madrun.options.spec_groups import Master, Workers
 from madrun.output.stdin import stdin_of
+from madrun.record.job_folder import LOGS
+from madrun.record.retention import retention
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec, shown_ranks
 
+_KEEP = "MADRUN_KEEP_JOBS"
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
 _INTERFACES = re.compile(r"[A-Za-z0-9][\w.:@-]{0,14}(,[A-Za-z0-9][\w.:@-]{0,14})*", re.ASCII)
 
@@ -55,7 +60,28 @@ def job_spec(request: Request, world: World, job_id: str, cwd: str, python: str)
         log_dir=asked_log_dir(request.record.log_dir, cwd),
         output=request.console.output,
         stdin=request.console.stdin,
+        client=_client(request, launcher),
     )
+
+
+def with_folder(
+    spec: JobSpec, request: Request, job_dir: str, environ: Mapping[str, str]
+) -> JobSpec:
+    """The spec of a job that leaves a folder in ``job_dir``; raises InputError.
+
+    Log files are in it, on every node, unless another folder or none is asked for.
+    """
+    log_dir = os.path.join(job_dir, spec.job_id, LOGS)
+    spec = replace(spec, keep_jobs=_keep_jobs(request.record.keep_jobs, environ))
+    if request.record.log_dir:
+        return spec
+    return replace(spec, log_dir=log_dir, log_dir_optional=True)
+
+
+def _keep_jobs(given: str, environ: Mapping[str, str]) -> str:
+    name, text = ("--keep-jobs", given) if given else (_KEEP, environ.get(_KEEP, ""))
+    retention(text, name)
+    return text
 
 
 def checked(spec: JobSpec) -> JobSpec:
@@ -73,6 +99,20 @@ def asked_log_dir(given: str, cwd: str) -> str:
     ('/home/me/logs', '')
     """
     return os.path.join(cwd, given) if given not in ("", NO_LOGS) else ""
+
+
+def words(option: str, text: str) -> tuple[str, ...]:
+    """The words of an option's value, as a shell would split it; nothing is expanded."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise InputError(f"{option} {text!r}: {error}") from None
+
+
+def _client(request: Request, launcher: Launcher) -> tuple[str, ...]:
+    if request.serving.client and not launcher.serves:
+        raise InputError(f"--client: the launcher {launcher.name} starts no server to wait for")
+    return words("--client", request.serving.client)
 
 
 def _typed_options(launcher: Launcher, texts: tuple[str, ...]) -> dict[str, str]:

@@ -47,6 +47,9 @@ class Place(NamedTuple):
         "The hosts and their devices, as DeepSpeed encodes them.", "BASE64", of=MADAGENT)] = ""
     node_rank: Annotated[int | None, Option("--node-rank",
         "Default: the place of this machine's name among the hosts.", "N", of=MADAGENT)] = None
+    key_file: Annotated[str, Option("--key-file",
+        "A key, the same on all nodes: by it they meet, and end together.", "FILE",
+        of=MADAGENT)] = ""
 
 
 class Program(NamedTuple):
@@ -128,7 +131,7 @@ class Console(NamedTuple):
     show_values: Annotated[bool, Option("--show-values",
         "With --dry-run: the values of exported variables too, which may be secrets.")] = False
     verbose: Annotated[bool, Option("-v --verbose",
-        "Say how long each host took to start.")] = False
+        "Say how long each host took to start.", of=BOTH)] = False
 
 
 class Record(NamedTuple):
@@ -137,20 +140,23 @@ class Record(NamedTuple):
     log_dir: Annotated[str, Option("--log-dir",
         "Write rank0003.out and .err there, on each node; none: nowhere.", "DIR", of=BOTH)] = ""
     job_dir: Annotated[str, Option("--job-dir",
-        "Where each job leaves a folder. Default: $MADRUN_JOB_DIR, ~/.madrun/jobs.", "DIR")] = ""
+        "Where each job leaves a folder. Default: $MADRUN_JOB_DIR, ~/.madrun/jobs.", "DIR",
+        of=BOTH)] = ""
     keep_jobs: Annotated[str, Option("--keep-jobs",
-        "Records to keep there. Default: $MADRUN_KEEP_JOBS, 50,2GB; all: no limit.", "N,SIZE")] = ""
+        "Records to keep there. Default: $MADRUN_KEEP_JOBS, 50,2GB; all: no limit.", "N,SIZE",
+        of=BOTH)] = ""
     pid_file: Annotated[str, Option("--pid-file",
-        "Write madrun's process id there while the job lives.", "FILE")] = ""
+        "Write madrun's process id there while the job lives.", "FILE", of=BOTH)] = ""
     save_pid: Annotated[bool, Option("--save-pid",
-        "The same, as 'pid' in the job's folder.")] = False
+        "The same, as 'pid' in the job's folder.", of=BOTH)] = False
 
 
 class Serving(NamedTuple):
     """What is asked of an inference server."""
 
     client: Annotated[str, Option("--client",
-        "Run this against the server once it is ready; its status is the job's.", "COMMAND")] = ""
+        "Run this against the server once it is ready; its status is the job's.", "COMMAND",
+        of=BOTH)] = ""
 
 
 class Config(NamedTuple):

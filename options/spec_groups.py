@@ -50,8 +50,8 @@ class Limits(NamedTuple):
     grace: Annotated[float, Option("--grace",
         "Time between TERM and KILL, for all workers together.", low=0, high=86400, of=BOTH)] = 15.0
     heartbeat: Annotated[float, Option("--heartbeat-timeout",
-        "Then a silent node is lost.", low=1, high=3600)] = 5.0
+        "Then a silent node is lost.", low=1, high=3600, of=BOTH)] = 5.0
     launch: Annotated[float, Option("--launch-timeout",
-        "For all agents to check in.", low=0.1, high=86400)] = 60.0
+        "For all agents to check in.", low=0.1, high=86400, of=BOTH)] = 60.0
     ready: Annotated[float, Option("--ready-timeout",
-        "For a server to be ready.", low=1, high=604800)] = 1800.0
+        "For a server to be ready.", low=1, high=604800, of=BOTH)] = 1800.0

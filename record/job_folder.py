@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Mapping
 
 PLAN, EVENTS, SUMMARY, LOGS, PID = "job.json", "events.jsonl", "summary.json", "logs", "pid"
 LATEST = "latest"
@@ -30,6 +31,17 @@ def make_private(path: str) -> None:
             os.mkdir(each, 0o700)
     if missing and not os.path.isdir(path):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
+def jobs_folder(given: str, environ: Mapping[str, str], cwd: str) -> str:
+    """Where each job leaves its folder: as given, else $MADRUN_JOB_DIR, else ~/.madrun/jobs.
+
+    >>> jobs_folder("", {"HOME": "/home/me"}, "/"), jobs_folder("kept", {}, "/work")
+    ('/home/me/.madrun/jobs', '/work/kept')
+    """
+    home = environ.get("HOME") or os.path.expanduser("~")
+    default = os.path.join(home, ".madrun", "jobs")
+    return os.path.join(cwd, given or environ.get("MADRUN_JOB_DIR") or default)
 
 
 class JobFolder:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from madrun.record.job_folder import EVENTS, LOGS, PID, PLAN, SUMMARY
 from madrun.record.retention import Found, Retention, surplus
 
-_JOB_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}|slurm-[0-9]+\.[0-9]+")
+_JOB_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}|slurm-[0-9]+\.[0-9]+(?:-r[0-9]+)?")
 _OWN_NAMES = re.compile(r"\..+\.lock|\.(job|summary)\.json\.new")
 _LOG = re.compile(r"rank[0-9]{4,}\.(out|err)")
 _OURS = {PLAN, EVENTS, SUMMARY, LOGS, PID}

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from functools import partial
 
 import madrun
 from madrun.backends.base import Backend
 from madrun.backends.registry import find
 from madrun.job.coordinator import Coordinator
-from madrun.job.job_artifacts import ArtifactOptions, JobArtifacts
-from madrun.job.outcome import Outcome, failed
+from madrun.job.job_artifacts import JobArtifacts, artifact_options, recorded_job
+from madrun.job.outcome import Outcome
 from madrun.launchers.process_table import process_table
-from madrun.options.request import Request
 from madrun.output.console import Console
-from madrun.output.look import Look
 from madrun.output.progress import Progress
-from madrun.record.event import OutcomeKind
 from madrun.record.guard_handover import GuardHandover
 from madrun.record.recorder import RecordedJob
-from madrun.record.retention import retention
 from madrun.runner.description import described
 from madrun.runner.plan import Plan
-from madrun.system.errors import MadrunError
 from madrun.system.loop import Loop
 
 
@@ -32,68 +27,28 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
     The loop stays open, and with it the signal handlers: a signal that comes after the verdict
     must not become the exit status. Who lives on closes it.
     """
-    request = plan.request
-    if request.place.node_rank is not None:
-        from madrun.agent.standalone.standalone_job import StandaloneJob
-
-        shown = not request.console.no_prefix, request.console.fold
-        return StandaloneJob(plan.spec, request.place.node_rank, guard_fd, *shown).run()
     backend = find(plan.backend)
     if backend.command is not None:
         from madrun.runner.remote import agent_start
 
         backend.command(agent_start(plan, (0, 0), ""), [])  # raises what the tool cannot do
-    artifacts = JobArtifacts(recorded_job(plan), _artifact_options(plan.request), handover)
+    artifacts = JobArtifacts(recorded_plan(plan), artifact_options(plan.request), handover)
     job = _job(loop, plan, artifacts)
     job.event_log.begin(plan.backend)
-
-    def guard_gone() -> None:
-        loop.unwatch(guard_fd)
-        job.guard_gone()
-
-    loop.watch(guard_fd, guard_gone)
-    try:
+    job.watch_guard(guard_fd)
+    with artifacts.kept(job.event_log):
         return _run(loop, job, plan, backend).status
-    except BaseException as error:
-        if isinstance(error, MadrunError):
-            job.event_log.end(failed(OutcomeKind.LAUNCH, str(error), error.exit_status))
-        else:  # a bug: the traceback is on its way to stderr
-            job.event_log.end(failed(OutcomeKind.CORE, repr(error)))
-        raise
-    finally:
-        artifacts.close()
 
 
-def recorded_job(plan: Plan) -> RecordedJob:
+def recorded_plan(plan: Plan) -> RecordedJob:
     """The job as its record wants it; what takes time is done where the record is written."""
-    spec = plan.spec
-    return RecordedJob(
-        folder=os.path.join(plan.job_dir, spec.job_id),
-        job_id=spec.job_id,
-        hosts=spec.world.hosts,
-        log_dir="" if spec.log_dir_optional else spec.log_dir,
-        kept=retention(spec.keep_jobs),
-        launcher=spec.launcher,
-        logs=spec.log_dir,
-        describe=lambda: described(plan),
-    )
-
-
-def _artifact_options(request: Request) -> ArtifactOptions:
-    console, record = request.console, request.record
-    return ArtifactOptions(
-        as_json=console.json,
-        look=Look(not console.no_prefix, console.color),
-        fold=console.fold,
-        verbose=console.verbose,
-        pid_file=os.path.abspath(record.pid_file) if record.pid_file else "",
-        save_pid=record.save_pid,
-    )
+    return recorded_job(plan.spec, plan.job_dir, partial(described, plan))
 
 
 def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Coordinator:
     world, request, who = plan.spec.world, plan.request, process_table(plan.spec)
     hosts = [world.nodes[node_rank].host for node_rank in who.node_ranks]
+    own_rank = request.place.node_rank
 
     def console(on_taken: Callable[[int, int], None]) -> Console:
         made = artifacts.console(hosts, who.roles, on_taken, loop)
@@ -101,17 +56,28 @@ def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Coordinator:
             made.say(f"madrun: backend {plan.backend}: {plan.backend_reason}")
         for note in plan.notes:
             made.say(f"madrun: {note}")
+        if own_rank is not None:
+            from madrun.job.usual_ports import UsualPorts
+
+            artifacts.listeners.append(UsualPorts(plan.spec, own_rank, made.say).take)
         return made
 
-    connect = request.ssh.connect_timeout
-    progress = Progress(len(world.nodes))
-    version, listeners = madrun.__version__, artifacts.listeners
-    return Coordinator(loop, plan.spec, version, console, connect, progress, listeners)
+    return Coordinator(
+        loop,
+        plan.spec,
+        madrun.__version__,
+        console,
+        request.ssh.connect_timeout,
+        Progress(len(world.nodes) if own_rank is None else 1),
+        artifacts.listeners,
+        () if own_rank is None else (own_rank,),
+    )
 
 
 def _run(loop: Loop, job: Coordinator, plan: Plan, backend: Backend) -> Outcome:
     if backend.in_process is not None:
-        return job.run(backend.in_process(loop, job.receive, 0))
+        node_rank = plan.request.place.node_rank or 0
+        return job.run(backend.in_process(loop, job.receive, node_rank))
     from madrun.runner.remote import run_remote
 
     return run_remote(loop, job, plan, backend)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,16 +14,14 @@ from madrun.backends.base import Allocation, Backend, Situation
 from madrun.hosts.devices import own_facts
 from madrun.hosts.hostfile import Host
 from madrun.hosts.resources import Resources, names_hosts, resolve
-from madrun.job.spec import checked, job_spec
+from madrun.job.spec import checked, job_spec, with_folder, words
 from madrun.launchers import registry as launchers
 from madrun.options.request import Request
-from madrun.record.job_folder import LOGS
-from madrun.record.retention import retention
+from madrun.record.job_folder import jobs_folder
 from madrun.runner import env_file, exports
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
-_KEEP = "MADRUN_KEEP_JOBS"
 _SUBMITS = re.compile(rb"^[ \t]*(?:exec[ \t]+)?(sbatch|salloc)[ \t]", re.MULTILINE)
 _SCRIPT_HEAD = 64 * 1024  # bytes of a script that are looked at
 
@@ -48,18 +45,14 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
     resources = _resources(request, environ, job)
     choice = _choice(request, resources, job)
     job_id = time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex()
-    job_dir = _job_dir(request.record.job_dir, environ, cwd)
+    job_dir = jobs_folder(request.record.job_dir, environ, cwd)
     spec = job_spec(request, resources.world, job_id, cwd, python)
     spec = replace(
         spec,
         env=exported(request, environ, cwd),
         options=_options(spec),
-        client=_client(request, spec.launcher),
-        # The same path on every node: in the job's own folder, unless one or none is asked for.
-        log_dir=spec.log_dir if request.record.log_dir else os.path.join(job_dir, job_id, LOGS),
-        log_dir_optional=not request.record.log_dir,
-        keep_jobs=_keep_jobs(request.record.keep_jobs, environ),
     )
+    spec = with_folder(spec, request, job_dir, environ)
     _check(request, choice.backend)
     notes = (*_cpu_only(resources), *_submits_itself(spec), *(job.notes if job else ()))
     return Plan(
@@ -110,21 +103,7 @@ def backend_args(request: Request, backend: Backend) -> tuple[str, ...]:
         raise InputError(
             f"--backend-args: the backend {backend.name} runs no tool that could take them"
         )
-    return _words("--backend-args", request.nodes.backend_args)
-
-
-def _client(request: Request, launcher: str) -> tuple[str, ...]:
-    if request.serving.client and not launchers.find(launcher).serves:
-        raise InputError(f"--client: the launcher {launcher} starts no server to wait for")
-    return _words("--client", request.serving.client)
-
-
-def _words(option: str, text: str) -> tuple[str, ...]:
-    """The words of an option's value, as a shell would split it; nothing is expanded."""
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise InputError(f"{option} {text!r}: {error}") from None
+    return words("--backend-args", request.nodes.backend_args)
 
 
 def _options(spec: JobSpec) -> dict[str, str]:
@@ -136,18 +115,6 @@ def _options(spec: JobSpec) -> dict[str, str]:
         if not spec.options.get(name) and os.path.isfile(os.path.join(folder, file))
     }
     return {**spec.options, **beside}
-
-
-def _job_dir(given: str, environ: Mapping[str, str], cwd: str) -> str:
-    home = environ.get("HOME") or os.path.expanduser("~")
-    default = os.path.join(home, ".madrun", "jobs")
-    return os.path.join(cwd, given or environ.get("MADRUN_JOB_DIR") or default)
-
-
-def _keep_jobs(given: str, environ: Mapping[str, str]) -> str:
-    name, text = ("--keep-jobs", given) if given else (_KEEP, environ.get(_KEEP, ""))
-    retention(text, name)
-    return text
 
 
 def exported(request: Request, environ: Mapping[str, str], cwd: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import os
 from madrun.backends.base import AgentStart, Backend, runs_isolated
 from madrun.backends.registry import find
 from madrun.hosts import world_info
-from madrun.job.coordinator import Coordinator
+from madrun.job.coordinator import Coordinator, Leaving
 from madrun.job.outcome import Outcome
 from madrun.runner.plan import Plan, backend_args
 from madrun.system.loop import Loop
@@ -25,7 +25,7 @@ def run_remote(loop: Loop, job: Coordinator, plan: Plan, backend: Backend) -> Ou
     session = backend.session(agent_start(plan, channel.ports, channel.public_key), job)
     try:
         session.start()
-        return job.run(channel, channel, lambda rank, at: channel.clock_of(rank).to_ours(at))
+        return job.run(channel, Leaving.TOLD)
     finally:
         channel.close()
         session.close()

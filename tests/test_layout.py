@@ -146,7 +146,7 @@ SLOW = {"zmq", "paramiko", "psutil", "asyncio", "logging", "cryptography", "emai
             SLOW | {"click", "socket", "dataclasses", "subprocess"},
         ),
         (("-c", "import madrun.agent.join"), SLOW - {"zmq", "msgpack"} | {"click"}),
-        (("-c", "import madrun.backends.local"), SLOW | {"click"}),
+        (("-c", "import madrun.agent.local_link"), SLOW | {"click"}),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )

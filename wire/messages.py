@@ -5,7 +5,7 @@ long to make (0.8 ms each). Other than tuples, they equal only messages of their
 
 Up (agent to runner): Hello, CheckIn, MasterTried, Started, StartedLater, Serving, Exited,
 Concluded, Drained, Output, Dropped, InputCredit, Interrupted, Finished.
-Down (runner to agent): Begin, TryMaster, Go, End, Signal, Input, OutputCredit, Bye.
+Down (runner to agent): Begin, TryMaster, Go, End, Signal, Input, OutputCredit, Bye, JobOver.
 On the channel's own thread: UdpHeartbeats (down), Beat (both ways).
 Times named ``at`` or ``sent`` are monotonic seconds of the node that sends. The names of the types
 below are those of value ranges, which ``codec`` checks.
@@ -238,7 +238,13 @@ class OutputCredit(NamedTuple):
 
 
 class Bye(NamedTuple):
-    """The runner has heard ``Finished``: the agent may go."""
+    """The coordinator has heard ``Finished``: the agent may go."""
+
+
+class JobOver(NamedTuple):
+    """All nodes have finished. Agents without a runner leave now, and exit with this status."""
+
+    status: ExitStatus
 
 
 class Heartbeat(NamedTuple):
@@ -259,7 +265,7 @@ class UdpHeartbeats(NamedTuple):
 Message = (
     Hello | CheckIn | MasterTried | Started | StartedLater | Serving | Exited | Concluded | Drained
     | Output | Dropped | InputCredit | Interrupted | Finished | Begin | TryMaster | Go | End
-    | Signal | Input | OutputCredit | Bye | Heartbeat | UdpHeartbeats
+    | Signal | Input | OutputCredit | Bye | JobOver | Heartbeat | UdpHeartbeats
 )  # fmt: skip
 
 

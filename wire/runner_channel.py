@@ -84,6 +84,10 @@ class RunnerChannel:
         peer = self._peers.get(node_rank)
         return peer.clock if peer else ClockOffset()
 
+    def to_ours(self, node_rank: int, at: float) -> float:
+        """A time of an agent's clock as a time of ours, as far as its offset is known."""
+        return self.clock_of(node_rank).to_ours(at)
+
     def close(self) -> None:
         """Send what is queued (at most half a second), then let go of every socket."""
         if self._closing:

@@ -1,252 +1,386 @@
-"""How the agents of a Slurm step meet before anything starts: all come to node 0's.
+"""How the agents of a job without a runner meet: each comes to node 0's, and they exchange keys.
 
-Slurm tells each of them who the others are, but not how many GPUs those have. Here they tell
-each other, so that all have the same World, and nobody starts before everybody is there.
+Node 0 learns who is there, each one's public key, address and devices; the others learn the key and
+the ports of node 0's channel (see madrun.wire.runner_channel), over which the job then runs as
+under a runner. Who is on the other end proves it by a credential, and that the credential is not an
+old one by the other's nonce in it:
+
+    node 0   MADRUN-MEET 1 METHOD NONCE
+    another  its nonce, key and devices, sealed with node 0's nonce
+    node 0   "seen", sealed with the other's nonce: this port is node 0's and no stranger's
+    node 0   once all are there: "welcome" with key and ports, or "refused" with an exit status
+
+The connection stays for as long as both live: its end is the end of the agent at the other end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import madrun
 from madrun.agent.master_port import bound
-from madrun.agent.standalone.json_socket import JsonSocket
-from madrun.hosts import hostlist
-from madrun.hosts.slurm import Place, ports_of_step
-from madrun.system.errors import ClusterError
+from madrun.agent.standalone.capacity import NodeCapacity
+from madrun.agent.standalone.credential import Credential
+from madrun.system.errors import ClusterError, MadrunError
+from madrun.system.exits import FAILED
 from madrun.system.loop import Loop
+from madrun.wire.key_line import KeyLine
 
 LIMIT = 60.0  # seconds for all agents to come; srun starts its tasks within a few
 _ANSWER_LIMIT = 2.0  # seconds: a port that is a stranger's says nothing
 _PAUSE = 0.1  # seconds between two looks whether node 0 is there
-_COME, _WELCOME, _MET, _NO = "madrun agent", "welcome", "met", "no"
+_LONGEST = 16 * 1024  # bytes of a line
+_STRANGERS = 256  # connections of those who have not proven anything; the oldest makes room
+_GREETING = re.compile(rb"MADRUN-MEET 1 ([a-z]{1,16}) ([0-9a-f]{64})\n")
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
-class NodeCapacity(NamedTuple):
-    """What a node brings: how many devices it shows, and how many workers it is to run."""
+class Meeting(NamedTuple):
+    """Which job meets, and where: ``address`` is node 0's, ``ports`` are tried in this order.
 
-    devices: int
-    workers: int
-
-
-class Met(NamedTuple):
-    """Everybody is there: their strengths by node rank, the master port that node 0 found free.
-
-    ``lines`` lead to the others: on node 0 to each by node rank, elsewhere to node 0.
+    ``job`` is the same on all nodes, and no other job's.
     """
 
-    strengths: tuple[NodeCapacity, ...]
-    master_port: int
-    lines: dict[int, JsonSocket]
+    job: str
+    hosts: tuple[str, ...]
+    node_rank: int
+    address: str
+    ports: tuple[int, ...]
+    limit: float = LIMIT
 
 
-def meet(
-    loop: Loop,
-    place: Place,
-    own: NodeCapacity,
-    address: str,
-    master_port: int,
-    limit: float = LIMIT,
-) -> Met:
-    """Come together; ``address`` is node 0's. Returns on every node or raises ClusterError there.
+class Guest(NamedTuple):
+    """Another node's agent: its key, what it brings, and by which addresses we reach each other."""
 
-    ``master_port`` 0: node 0 chooses a free one.
-    """
-    meeting: _Host | _Guest
-    if len(place.hosts) == 1:
-        return Met((own,), master_port or _free_port(place, ()), {})
-    if place.node_rank == 0:
-        meeting = _Host(loop, place, own, master_port, limit)
-    else:
-        meeting = _Guest(loop, place, own, address, limit)
-    loop.run()
-    if isinstance(meeting.result, str):
-        raise ClusterError(meeting.result)
-    return meeting.result
+    line: KeyLine
+    capacity: NodeCapacity
+    address: str
+    ours: str
 
 
-class _Host:
-    """Node 0: listens until everybody has come."""
+class Welcome(NamedTuple):
+    """Node 0's channel, as another node reaches it; ``line`` ends when node 0's agent does."""
 
-    def __init__(
-        self, loop: Loop, place: Place, own: NodeCapacity, master_port: int, limit: float
-    ) -> None:
-        self.result: Met | str = ""
-        self._loop, self._place, self._limit = loop, place, limit
-        self._come: dict[int, NodeCapacity] = {0: own}
-        self._lines: dict[int, JsonSocket] = {}
-        self._strangers: set[JsonSocket] = set()  # who has not said who he is
-        self._listener = _listen(place)
-        own_port = self._listener.getsockname()[1]
-        self._master_port = master_port or _free_port(place, (own_port,))
-        loop.watch(self._listener.fileno(), self._accept)
-        self._timer = loop.call_later(limit, self._late)
+    address: str
+    ports: tuple[int, int]
+    key: str
+    line: socket.socket
+
+
+class RefusedError(MadrunError):
+    """Node 0 has said why the job cannot be; here only its exit status is of interest."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("node 0 has refused")
+        self.status = status
+
+
+class Host:
+    """Node 0's side; raises ClusterError where no port is free."""
+
+    def __init__(self, loop: Loop, meeting: Meeting, credential: Credential) -> None:
+        self._loop, self._meeting, self._credential = loop, meeting, credential
+        self.guests: dict[int, Guest] = {}
+        self.missing: dict[int, str] = {}  # why a node takes no part
+        self._lines: dict[int, _Line] = {}
+        self._strangers: list[_Line] = []
+        self._listener = _listen(meeting)
+
+    def gather(self) -> None:
+        """Return once all have come, or the limit has passed."""
+        meeting = self._meeting
+        self._loop.watch(self._listener.fileno(), self._accept)
+        timer = self._loop.call_later(meeting.limit, self._loop.stop)
+        self._loop.run()
+        timer.cancel()
+        self._loop.unwatch(self._listener.fileno())
+        self._listener.close()
+        for line in self._strangers:
+            line.close()
+        for node_rank in set(range(1, len(meeting.hosts))) - {*self.guests, *self.missing}:
+            self.missing[node_rank] = f"its agent has not come within {meeting.limit:g} s"
+
+    def welcome(self, key: str, ports: tuple[int, int], on_gone: Callable[[int], None]) -> None:
+        """Let them connect to the channel; ``on_gone(node_rank)`` is called when one ends."""
+        for node_rank, line in self._lines.items():
+            if self.guests[node_rank].line.version != madrun.__version__:
+                self._send(line, what="refused", status=FAILED)
+                continue
+            line.on_end = partial(on_gone, node_rank)
+            self._send(line, what="welcome", key=key, ports=ports)
+
+    @contextlib.contextmanager
+    def refusing_on_error(self) -> Iterator[None]:
+        """Where node 0 finds that the job cannot be, the others go home with its exit status."""
+        try:
+            yield
+        except MadrunError as error:
+            for line in self._lines.values():
+                self._send(line, what="refused", status=error.exit_status)
+            raise
+
+    def close(self) -> None:
+        """Hang up: the job is over."""
+        for line in self._lines.values():
+            line.close()
+
+    def _send(self, line: _Line, **fields: object) -> None:
+        fields |= {"job": self._meeting.job, "nonce": line.peer_nonce}
+        line.send(self._credential.seal(json.dumps(fields).encode()))
 
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
         except OSError:  # who knocked has gone
             return
-        line = JsonSocket(self._loop, connection)
-        line.on_message = partial(self._heard, line)
-        self._strangers.add(line)
+        line = _Line(self._loop, connection)
+        line.on_line, line.on_end = partial(self._heard, line), partial(self._ended, line)
+        self._strangers.append(line)
+        if len(self._strangers) > _STRANGERS:
+            self._strangers.pop(0).close()
+        line.send(f"MADRUN-MEET 1 {self._credential.name} {line.nonce}".encode())
 
-    def _heard(self, line: JsonSocket, message: list[Any]) -> None:
-        match message:
-            case [str(word), str(version), str(job), str(step), int(rank), int(devices), int(own)]:
-                mine = (_COME, self._place.job_id, self._place.step_id)
-                known = 0 < rank < len(self._place.hosts) and rank not in self._come
-                if (word, job, step) != mine or not known or devices < 0 or own < 1:
-                    line.close()
-                    return
-            case _:
-                line.close()
-                return
-        line.send(_WELCOME)
-        self._strangers.discard(line)
-        self._lines[rank] = line
-        self._come[rank] = NodeCapacity(devices, own)
-        host = self._place.hosts[rank]
-        line.on_end = lambda reason: self._end(f"{host} left before the start: {reason}")
-        if version != madrun.__version__:
-            first = self._place.hosts[0]
-            self._end(f"madrun {version} is installed on {host}, {madrun.__version__} on {first}")
-        elif len(self._come) == len(self._place.hosts):
-            self._complete()
+    def _ended(self, line: _Line) -> None:
+        if line in self._strangers:
+            self._strangers.remove(line)
 
-    def _complete(self) -> None:
-        strengths = tuple(self._come[rank] for rank in range(len(self._come)))
-        counts = [each.devices for each in strengths]
-        if any(counts) and not all(counts):
-            poor = self._place.hosts[counts.index(0)]
-            rich = self._place.hosts[counts.index(max(counts))]
-            self._end(f"too few GPUs: none is there on {poor}, but {rich} has {max(counts)}")
+    def _heard(self, line: _Line, data: bytes) -> None:
+        self._strangers.remove(line)
+        try:
+            said = _opened(self._credential, data, self._meeting.job, line.nonce)
+            node_rank, guest = _guest_of(said, line)
+        except (ClusterError, KeyError, ValueError, TypeError):
+            line.close()  # no agent of this job; there may be one yet
             return
-        for line in self._lines.values():
-            line.send(_MET, self._master_port, *strengths)
-        self._end(Met(strengths, self._master_port, self._lines))
-
-    def _late(self) -> None:
-        hosts = self._place.hosts
-        missing = [host for rank, host in enumerate(hosts) if rank not in self._come]
-        self._end(f"no agent has come from {hostlist.fold(missing)} within {self._limit:g} s")
-
-    def _end(self, result: Met | str) -> None:
-        if self.result:
-            return
-        self.result = result
-        self._timer.cancel()
-        self._loop.unwatch(self._listener.fileno())
-        self._listener.close()
-        for line in self._strangers:
+        if node_rank in self.guests or not 0 < node_rank < len(self._meeting.hosts):
             line.close()
-        if isinstance(result, str):
-            for line in self._lines.values():
-                line.send(_NO, result)
-                line.finish()
-                line.close()
-        self._loop.stop()
-
-
-class _Guest:
-    """Every other node: looks for node 0 until it is there, then waits for the rest."""
-
-    def __init__(
-        self, loop: Loop, place: Place, own: NodeCapacity, address: str, limit: float
-    ) -> None:
-        self.result: Met | str = ""
-        self._loop, self._host, self._limit = loop, place.hosts[0], limit
-        ports = ports_of_step(place.job_id, place.step_id)
-        hello = [_COME, madrun.__version__, place.job_id, place.step_id, place.node_rank, *own]
-        # A thread, because connecting can block; nothing is forked while it runs.
-        threading.Thread(
-            target=self._look, args=(address, ports, hello), name="meeting", daemon=True
-        ).start()
-        # Node 0 may have waited just as long for another.
-        loop.call_later(limit + _ANSWER_LIMIT, lambda: self._end(f"{self._host} does not start"))
-
-    def _look(self, address: str, ports: tuple[int, ...], hello: list[object]) -> None:
-        found = _find(address, ports, hello, time.monotonic() + self._limit)
-        if isinstance(found, socket.socket):
-            self._loop.post(partial(self._found, found))
             return
-        text = f"the agent of {self._host} is not reached within {self._limit:g} s: {found}"
-        self._loop.post(lambda: self._end(text))
+        line.peer_nonce = said["own"]
+        line.on_end = partial(self._left, node_rank)
+        line.on_line = lambda _data: None
+        self.guests[node_rank], self._lines[node_rank] = guest, line
+        self._send(line, what="seen")
+        self._check_complete()
 
-    def _found(self, connection: socket.socket) -> None:
-        line = JsonSocket(self._loop, connection)
-        line.on_message = partial(self._heard, line)
-        line.on_end = lambda reason: self._end(f"{self._host} left before the start: {reason}")
+    def _left(self, node_rank: int) -> None:
+        self.guests.pop(node_rank, None)
+        self._lines.pop(node_rank, None)
+        self.missing[node_rank] = "its agent left before the start"
+        self._check_complete()
 
-    def _heard(self, line: JsonSocket, message: list[Any]) -> None:
-        match message:
-            case [str(word), int(port), *rest] if word == _MET:
-                strengths = tuple(NodeCapacity(int(each[0]), int(each[1])) for each in rest)
-                line.hold()  # another node's failure may be the next word already
-                self._end(Met(strengths, port, {0: line}))
-            case [str(word), str(reason)] if word == _NO:
-                line.close()
-                self._end(reason)
-
-    def _end(self, result: Met | str) -> None:
-        if not self.result:
-            self.result = result
+    def _check_complete(self) -> None:
+        if len(self.guests) + len(self.missing) == len(self._meeting.hosts) - 1:
             self._loop.stop()
 
 
-def _find(
-    address: str, ports: tuple[int, ...], hello: list[object], deadline: float
-) -> socket.socket | str:
-    """A connection to node 0's agent, which has answered; else why there is none."""
-    problem = "nobody listens"
-    pause = threading.Event()
-    while time.monotonic() < deadline:
-        for port in ports:
-            try:
-                return _ask(address, port, hello)
-            except ConnectionRefusedError:
-                continue
-            except (OSError, UnicodeError) as error:
-                problem = getattr(error, "strerror", None) or str(error)
-        pause.wait(_PAUSE)
-    return problem
+def come(
+    loop: Loop,
+    meeting: Meeting,
+    credential_of: Callable[[str], Credential],
+    key: str,
+    capacity: NodeCapacity,
+) -> Welcome:
+    """Every other node's side: look for node 0 until it is there, then wait for the rest.
+
+    ``credential_of`` makes the credential that node 0 names, or raises ClusterError. Raises
+    ClusterError where node 0 is not found, RefusedError where it has refused.
+    """
+    guest = _Guest(meeting, credential_of, key, capacity)
+    found: list[Welcome | MadrunError] = []
+
+    def look() -> None:
+        try:
+            found.append(guest.look())
+        except MadrunError as error:
+            found.append(error)
+        loop.post(loop.stop)
+
+    # A thread, because connecting can block; nothing is forked while it runs.
+    threading.Thread(target=look, name="rendezvous", daemon=True).start()
+    loop.run()
+    if isinstance(found[0], MadrunError):
+        raise found[0]
+    return found[0]
 
 
-def _ask(address: str, port: int, hello: list[object]) -> socket.socket:
-    connection = socket.create_connection((address, port), timeout=_ANSWER_LIMIT)
+class _Guest:
+    def __init__(
+        self,
+        meeting: Meeting,
+        credential_of: Callable[[str], Credential],
+        key: str,
+        capacity: NodeCapacity,
+    ) -> None:
+        self._meeting, self._credential_of = meeting, credential_of
+        self._key, self._capacity = key, capacity
+
+    def look(self) -> Welcome:
+        host, limit = self._meeting.hosts[0], self._meeting.limit
+        deadline = time.monotonic() + limit
+        problem, pause = "nobody listens", threading.Event()
+        while time.monotonic() < deadline:
+            for port in self._meeting.ports:
+                try:
+                    return self._try(port)
+                except ConnectionRefusedError:
+                    continue
+                except (OSError, UnicodeError) as error:
+                    problem = f"port {port}: {getattr(error, 'strerror', None) or error}"
+                except _NotNodeZeroError as error:
+                    problem = f"port {port}: {error}"
+            pause.wait(_PAUSE)
+        raise ClusterError(f"the agent of {host} is not reached within {limit:g} s: {problem}")
+
+    def _try(self, port: int) -> Welcome:
+        where = (self._meeting.address, port)
+        connection = socket.create_connection(where, timeout=_ANSWER_LIMIT)
+        try:
+            with connection.makefile("rb") as file:
+                return self._ask(connection, file)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _ask(self, connection: socket.socket, file: IO[bytes]) -> Welcome:
+        nonce = os.urandom(32).hex()
+        greeting = _GREETING.fullmatch(file.readline(_LONGEST))
+        if greeting is None:
+            raise _NotNodeZeroError("somebody else listens there")
+        try:
+            credential = self._credential_of(greeting[1].decode())
+            connection.sendall(self._introduction(credential, greeting[2].decode(), nonce) + b"\n")
+            self._read(file.readline(_LONGEST), credential, nonce)
+        except ClusterError as error:
+            raise _NotNodeZeroError(str(error)) from None
+        # It is node 0, which waits for others now: it may have waited just as long for them.
+        connection.settimeout(self._meeting.limit + _ANSWER_LIMIT)
+        try:
+            said = self._read(file.readline(_LONGEST), credential, nonce)
+        except OSError as error:
+            raise self._left(str(error)) from None
+        if said["what"] == "refused":
+            raise RefusedError(int(said["status"]))
+        control, output = said["ports"]
+        address = plain_address(connection.getpeername()[0])
+        connection.setblocking(False)
+        return Welcome(address, (int(control), int(output)), str(said["key"]), connection)
+
+    def _introduction(self, credential: Credential, nonce: str, own: str) -> bytes:
+        meeting, (devices, workers) = self._meeting, self._capacity
+        fields = {
+            "job": meeting.job, "nonce": nonce, "own": own, "rank": meeting.node_rank,
+            "version": madrun.__version__, "key": self._key,
+            "devices": devices, "workers": workers,
+        }  # fmt: skip
+        return credential.seal(json.dumps(fields).encode())
+
+    def _read(self, line: bytes, credential: Credential, nonce: str) -> dict[str, Any]:
+        if not line:
+            raise self._left("it has hung up")
+        return _opened(credential, line.rstrip(b"\n"), self._meeting.job, nonce)
+
+    def _left(self, reason: str) -> ClusterError:
+        return ClusterError(f"{self._meeting.hosts[0]} left before the start: {reason}")
+
+
+class _NotNodeZeroError(Exception):
+    """Who listens on a port has not proven to be node 0."""
+
+
+class _Line:
+    """A connection to another agent, or to a stranger; one line at a time, each small."""
+
+    def __init__(self, loop: Loop, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._loop, self._socket, self._rest, self._open = loop, connection, b"", True
+        self.nonce, self.peer_nonce = os.urandom(32).hex(), ""
+        self.on_line: Callable[[bytes], None] = lambda _data: None
+        self.on_end: Callable[[], None] = lambda: None
+        self.peer = plain_address(connection.getpeername()[0])
+        self.own = plain_address(connection.getsockname()[0])
+        loop.watch(connection.fileno(), self._read)
+
+    def send(self, data: bytes) -> None:
+        """Send a line; what does not go out at once is too much for a peer that reads."""
+        try:
+            self._socket.send(data + b"\n")
+        except OSError:
+            return  # its end is told by the next read
+
+    def close(self) -> None:
+        """Hang up, and say nothing of it here."""
+        if self._open:
+            self._open = False
+            self._loop.unwatch(self._socket.fileno())
+            self._socket.close()
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(_LONGEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        line, end, rest = (self._rest + data).partition(b"\n")
+        if not data or len(line) > _LONGEST:
+            self.close()
+            self.on_end()
+        elif end:
+            self._rest = rest
+            self.on_line(line)
+        else:
+            self._rest = line
+
+
+def _opened(credential: Credential, data: bytes, job: str, nonce: str) -> dict[str, Any]:
+    """What a sealed line says; raises ClusterError for one that is not for us, or not new."""
     try:
-        connection.sendall(json.dumps(hello).encode() + b"\n")
-        wanted = json.dumps([_WELCOME]).encode() + b"\n"
-        if connection.recv(len(wanted), socket.MSG_WAITALL) != wanted:
-            raise OSError(f"port {port} is somebody else's")
-    except OSError:
-        connection.close()
-        raise
-    return connection
+        said = json.loads(credential.open(data))
+    except (ValueError, RecursionError):
+        raise ClusterError("it does not speak our language") from None
+    if not isinstance(said, dict) or said.get("job") != job:
+        raise ClusterError("it is of another job")
+    if said.get("nonce") != nonce:
+        raise ClusterError("its credential is an old one")
+    return said
 
 
-def _listen(place: Place) -> socket.socket:
-    for port in ports_of_step(place.job_id, place.step_id):
+def _guest_of(said: dict[str, Any], line: _Line) -> tuple[int, Guest]:
+    """Raises KeyError, TypeError and ValueError for what our agent does not say."""
+    rank, key, own = said["rank"], said["key"], said["own"]
+    capacity = NodeCapacity(said["devices"], said["workers"])
+    if not all(type(each) is int for each in (rank, *capacity)) or not _KEY.fullmatch(own):
+        raise TypeError("numbers and a nonce are wanted")
+    if capacity.devices < 0 or capacity.workers < 1 or not _KEY.fullmatch(key):
+        raise ValueError("out of range")
+    return rank, Guest(KeyLine(rank, str(said["version"])[:64], key), capacity, line.peer, line.own)
+
+
+def plain_address(address: str) -> str:
+    """An address as others write it, where a socket for both families has it mapped.
+
+    >>> plain_address("::ffff:10.0.0.1"), plain_address("fd00::1")
+    ('10.0.0.1', 'fd00::1')
+    """
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
+def _listen(meeting: Meeting) -> socket.socket:
+    for port in meeting.ports:
         try:
             listener = bound(port)
         except OSError:
             continue
         listener.setblocking(False)
         return listener
-    raise ClusterError("none of the ports on which the step's agents could meet is free")
-
-
-def _free_port(place: Place, taken: tuple[int, ...]) -> int:
-    for port in ports_of_step(place.job_id, place.step_id):
-        if port not in taken:
-            try:
-                bound(port).close()
-            except OSError:
-                continue
-            return port
-    raise ClusterError("none of the ports that the step's workers could use is free")
+    ports = ", ".join(str(port) for port in meeting.ports)
+    raise ClusterError(f"none of the ports on which the job's agents could meet is free: {ports}")

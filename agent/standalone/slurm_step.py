@@ -1,7 +1,7 @@
 """``srun madagent``: one agent on each node of a Slurm step, and no runner.
 
-Slurm says where the node stands; the agents tell each other the rest (see ``meeting``) and stay
-in touch (see ``peers``), so that a failure on one node ends the job on all of them.
+Slurm says where the node stands; the agents tell each other the rest when they meet (see
+``rendezvous``), and node 0 coordinates the job (see ``standalone_job``).
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from madrun.agent.standalone.capacity import NodeCapacity
+from madrun.agent.standalone.standalone_job import Setting, meet_and_run, run_here, spec_of_request
 from madrun.hosts import filters, hostlist, slurm
 from madrun.hosts.devices import NodeFacts, own_facts
 from madrun.hosts.hostfile import Host
 from madrun.hosts.resources import first_devices, names_hosts
-from madrun.hosts.slurm import Place
+from madrun.hosts.slurm import Place, ports_of_step
 from madrun.hosts.world import World
-from madrun.job.spec import checked, job_spec
 from madrun.options.request import Place as ByHand
 from madrun.options.request import Request
 from madrun.system.errors import InputError
-from madrun.system.exits import FAILED
 from madrun.system.words import counted
+from madrun.wire.jobspec import JobSpec
 
 if TYPE_CHECKING:
-    from madrun.agent.standalone.rendezvous import NodeCapacity
+    from madrun.agent.standalone.keys import Keys
 
 _KILL_WAIT = 30.0  # seconds from TERM to KILL at a scancel; Slurm's default
 _TO_END = 5.0  # seconds of it that the agent needs for itself
@@ -37,7 +38,7 @@ _TO_END = 5.0  # seconds of it that the agent needs for itself
 def place_of(request: Request, environ: Mapping[str, str]) -> Place | None:
     """This node's place in a Slurm step; None where it is started by hand. Raises InputError."""
     # Who names the hosts by hand does not want Slurm's.
-    if names_hosts(request.selection, environ) or request.place != ByHand():
+    if names_hosts(request.selection, environ) or request.place._replace(key_file="") != ByHand():
         return None
     try:
         return slurm.place(environ, socket.gethostname())
@@ -47,51 +48,62 @@ def place_of(request: Request, environ: Mapping[str, str]) -> Place | None:
         sys.exit(InputError.exit_status)  # the first task says it for all
 
 
-def run(request: Request, place: Place, guard_fd: int) -> int:
+def run(request: Request, place: Place, setting: Setting) -> int:
     """Run this node's part of the step; returns the exit status, the same on all nodes."""
+    from madrun.agent.standalone.keys import Keys
+
+    keys = Keys(request.place.key_file, job_id_of(place, os.environ))
     try:
-        return _run(request, place, guard_fd)
+        return _run(request, place, setting, keys)
     except InputError:
         if place.node_rank == 0:
             raise
         sys.exit(InputError.exit_status)  # the same everywhere: the first node says it for all
 
 
-def _run(request: Request, place: Place, guard_fd: int) -> int:
-    from madrun.agent.standalone.rendezvous import meet
-    from madrun.agent.standalone.standalone_job import StandaloneJob
-    from madrun.system.loop import Loop
+def job_id_of(place: Place, environ: Mapping[str, str]) -> str:
+    """What the step is called, on all its nodes; a job that was queued again is another one.
 
+    >>> job_id_of(Place("17", "0", ("a",), 0, None), {"SLURM_RESTART_COUNT": "2"})
+    'slurm-17.0-r2'
+    """
+    restarts = environ.get("SLURM_RESTART_COUNT", "0")
+    again = f"-r{restarts}" if restarts.isdecimal() and int(restarts) else ""
+    return f"slurm-{place.job_id}.{place.step_id}{again}"
+
+
+def _run(request: Request, place: Place, setting: Setting, keys: Keys) -> int:
     _check(request, place)
-    asked = request.selection
+    asked, job_id = request.selection, job_id_of(place, os.environ)
     own = node_capacity(place, own_facts(), asked.nproc_per_node)
-    address = request.master.addr or place.hosts[0]
-    loop = Loop()
-    loop.watch(guard_fd, lambda: os._exit(FAILED))  # nothing was started yet
-    met = meet(loop, place, own, address, request.master.port)
-    loop.unwatch(guard_fd)
-    world = world_of(place, met.strengths, asked.include, asked.exclude, asked.nproc_per_node)
-    master = request.master._replace(port=met.master_port)
-    if len(place.hosts) > 1:
-        master = master._replace(addr=address)
-    job_id = f"slurm-{place.job_id}.{place.step_id}"
-    request = request._replace(master=master)
-    spec = checked(job_spec(request, world, job_id, os.getcwd(), sys.executable))
-    _warn(place, own, spec.limits.grace)
-    prefix, fold = not request.console.no_prefix, request.console.fold
-    solo = StandaloneJob(spec, place.node_rank, guard_fd, prefix, fold, loop, met.lines)
-    status = solo.run()
-    if solo.somebody_is_silent:
-        _cancel(place)
-    return status
+
+    def spec_of(brought: Mapping[int, NodeCapacity]) -> JobSpec:
+        strengths = [brought.get(node_rank, own) for node_rank in range(len(place.hosts))]
+        world = world_of(place, strengths, asked.include, asked.exclude, asked.nproc_per_node)
+        spec = spec_of_request(request, world, job_id)
+        _warn(place, own, spec.limits.grace)
+        return spec
+
+    if len(place.hosts) == 1:
+        return run_here(spec_of({0: own}), 0, setting)
+    from madrun.agent.standalone.rendezvous import Meeting
+
+    meeting = Meeting(
+        job=job_id,
+        hosts=place.hosts,
+        node_rank=place.node_rank,
+        address=request.master.addr or place.hosts[0],
+        ports=ports_of_step(place.job_id, place.step_id),
+        limit=request.limits.launch,
+    )
+    setting = setting._replace(on_silence=lambda: _cancel(place))
+    return meet_and_run(meeting, keys, own, spec_of, setting)
 
 
 def node_capacity(place: Place, facts: NodeFacts, want: int | None) -> NodeCapacity:
     """What this node brings. A mask in the environment is Slurm's; where there is none, what Slurm
     says counts, and where it says nothing (it does not know of GPUs), what the node has.
     """
-    from madrun.agent.standalone.rendezvous import NodeCapacity
-
     known = facts.mask is None and place.gpus is not None
     devices = place.gpus or 0 if known else facts.devices
     return NodeCapacity(devices, devices or want or 1)

@@ -80,8 +80,8 @@ signal.pause()
 """
     done = run(script, *HERE)
     assert done.returncode == status
-    assert "madagent: rank 1 on here failed first: " in done.stderr
-    assert done.stderr.endswith("madagent: ended because of it: rank 0\n")
+    assert "madrun: rank 1 on here failed first: " in done.stderr
+    assert done.stderr.endswith("madrun: ended because of it: rank 0\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -93,7 +93,7 @@ def test_stopped_by_a_signal(tmp_path: Path, number: signal.Signals) -> None:
         process.send_signal(number)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number
-    assert f"madagent: stopped by {number.name}" in err
+    assert f"madrun: stopped by {number.name}" in err
     for pid in pids:
         wait_gone(pid)
 
@@ -118,7 +118,9 @@ signal.pause()
 def test_what_cannot_run_says_why(run: Run) -> None:
     done = run("", *HERE, "--workdir", "gone")
     assert (done.returncode, done.stdout) == (125, "")
-    assert re.fullmatch(r"madagent: here: working directory \S*/gone is not there.*\n", done.stderr)
+    first, second = done.stderr.splitlines()
+    assert first == "madrun: the job was not started: 1 of 1 hosts cannot run it"
+    assert re.fullmatch(r"    here  working directory \S*/gone is not there.*", second)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from madrun.record.job_folder import EVENTS, SUMMARY, JobFolder
 from madrun.record.recorder import Recorder
 from madrun.record.summary import conclude, make_event, summarize
 from madrun.runner.description import described
-from madrun.runner.launch import recorded_job
+from madrun.runner.launch import recorded_plan
 from madrun.runner.plan import Plan, make_plan
 from madrun.system.errors import InputError
 from madrun.system.pid_file import PidFile, remove_abandoned
@@ -170,7 +170,7 @@ def test_a_full_disk_is_said_once_and_stops_nobody(
     folder = tmp_path / "j"
     folder.mkdir()
     (folder / EVENTS).symlink_to("/dev/full")
-    record = Recorder(recorded_job(plan_of(tmp_path))._replace(folder=str(folder)))
+    record = Recorder(recorded_plan(plan_of(tmp_path))._replace(folder=str(folder)))
     for number in range(10):
         record.take(Event("note", float(number), {}))
     record.close()
@@ -188,7 +188,7 @@ def test_where_log_files_are(tmp_path: Path, given: str, expected: str, link: bo
     plan = plan_of(tmp_path, log_dir=given, job_dir="jobs")
     path = str(tmp_path / expected.replace("ID", plan.spec.job_id)) if expected else ""
     assert (plan.spec.log_dir, plan.spec.log_dir_optional) == (path, not given)
-    Recorder(recorded_job(plan)._replace(folder=str(tmp_path / "j"))).close()
+    Recorder(recorded_plan(plan)._replace(folder=str(tmp_path / "j"))).close()
     logs = tmp_path / "j" / "logs"
     assert logs.is_symlink() == link
     assert not link or os.readlink(logs) == path

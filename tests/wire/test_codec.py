@@ -55,6 +55,7 @@ EXAMPLES: list[Message] = [
     messages.Signal(10),
     messages.OutputCredit(5),
     messages.Bye(),
+    messages.JobOver(7),
     messages.Heartbeat(1.5, 0.0),
     messages.UdpHeartbeats(3, 40000, bytes(32)),
 ]

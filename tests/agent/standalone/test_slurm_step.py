@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from madrun.agent.standalone.rendezvous import NodeCapacity
+from madrun.agent.standalone.capacity import NodeCapacity
 from madrun.agent.standalone.slurm_step import node_capacity, place_of, warnings, world_of
 from madrun.hosts.devices import NVIDIA, NodeFacts
 from madrun.hosts.slurm import Place
