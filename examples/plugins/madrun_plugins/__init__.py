@@ -1,0 +1,1 @@
+"""A backend and a launcher that are not part of madrun."""
