@@ -10,7 +10,7 @@ from typing import NamedTuple
 from madrun.agent.inherited import inherited
 from madrun.hosts.devices import NodeFacts, inventory, node_facts
 from madrun.launchers.environment import RUNNER, device_tokens
-from madrun.launchers.launcher import NodeContext
+from madrun.launchers.launcher import Launcher, NodeContext
 from madrun.launchers.plan import SERVER
 from madrun.launchers.registry import find
 from madrun.record.job_folder import make_private
@@ -102,10 +102,17 @@ def _check_devices(spec: JobSpec, node_rank: int, facts: NodeFacts) -> None:
         raise ClusterError(str(error)) from None
 
 
+def _launcher(name: str) -> Launcher:
+    try:
+        return find(name)
+    except InputError as error:  # the runner knows it
+        raise ClusterError(f"{error} (install the plug-in that brings it here too)") from None
+
+
 def _check_programs(
     spec: JobSpec, node_rank: int, facts: NodeFacts, base: Mapping[str, str]
 ) -> None:
-    plan = find(spec.launcher).plan(NodeContext(spec, node_rank, facts=facts))
+    plan = _launcher(spec.launcher).plan(NodeContext(spec, node_rank, facts=facts))
     for process in plan.processes:
         env = worker_environment(base, process.env, spec.env, python=spec.python)
         find_program(process.argv[0], env, spec.workdir)

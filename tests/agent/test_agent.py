@@ -189,7 +189,7 @@ def test_only_node_0_holds_a_port(spec: Spec) -> None:
         ({"mode": EXEC, "argv": ("no-such-program",)}, 127, "on the PATH of the workers"),
         ({"mode": EXEC, "argv": ("./train.py",)}, 126, "is not executable"),
         ({"log_dir": "/dev/null/logs"}, 125, "log directory /dev/null/logs"),
-        ({"launcher": "none"}, 2, "Unknown launcher"),
+        ({"launcher": "none"}, 125, "install the plug-in"),
         ({"bind_cores": True, "core_list": "60000"}, 125, "core 60000 may not be used here"),
     ],
 )

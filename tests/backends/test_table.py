@@ -14,7 +14,7 @@ import pytest
 
 from support.cluster import Cluster
 from support.jobs import WORKER, agents, of_the_job
-from support.ways import WAYS, Way
+from support.ways import WAYS, Way, program_names
 
 SHOW = """
 import json, os, sys
@@ -105,6 +105,7 @@ def test_the_environment_is_the_one_that_ssh_gives(cluster: Cluster, way: Way) -
             {name: value for name, value in seen["env"].items() if name not in OWN}
             for seen in (each, by_ssh[rank])
         )
+        env["PATH"] = env["PATH"].removeprefix(f"{way.stand_in}:")  # which travels with the rest
         assert env == wanted
 
 
@@ -211,7 +212,7 @@ def test_a_host_that_is_down_is_named_and_nobody_starts(breakable: Cluster, way:
     gone_within(breakable, 5)
 
 
-@every_way
+@pytest.mark.parametrize("way", [each for each in WAYS if each.logs_in], ids=str)
 def test_options_of_ssh_reach_it(cluster: Cluster, way: Way) -> None:
     """The user's ssh_config leads astray; what is asked of madrun beats it."""
     config = cluster.base / "ssh" / "config"
@@ -262,12 +263,12 @@ def test_a_tool_that_hangs_and_one_that_is_missing(cluster: Cluster, way: Way) -
         (folder / name).write_text("#!/bin/sh\ntrap '' TERM\nsetsid sleep 60 &\nexec sleep 60\n")
         (folder / name).chmod(0o755)
     words = ("--hosts", "node[01-02]", "--launch-timeout", "1.5", "--no-python", "true")
-    done = cluster.run("head", ["env", f"PATH={folder}:/usr/bin:/bin", *way.words(*words)])
+    done = cluster.run("head", way.words(*words, path=f"{folder}:/usr/bin:/bin"))
     assert done.returncode == 125
     for host in ("node01", "node02"):
         assert f"    {host}  has not been reached within 1.5 s\n" in f"{done.stderr}\n"
     gone_within(cluster, 0)
-    done = cluster.run("head", ["env", f"PATH={cluster.share}", *way.words(*words)])
+    done = cluster.run("head", way.words(*words, path=str(cluster.share)))
     assert done.returncode == 125
     assert done.stderr.startswith(f"madrun: --backend {way.name}: {way.tool}")
     assert "is not found here" in done.stderr
@@ -283,10 +284,8 @@ def gone_within(cluster: Cluster, seconds: float) -> None:
 
 
 def left_over(cluster: Cluster) -> list[str]:
-    tools = {way.tool for way in WAYS} | {"ssh", "orted", "hydra_pmi_proxy"}
+    tools = {way.tool for way in WAYS if way.tool} | {"ssh", "orted", "hydra_pmi_proxy"}
     found = [
-        each
-        for each in cluster.processes()
-        if each.state != "Z" and os.path.basename((each.argv or ("",))[0]) in tools
+        each for each in cluster.processes() if each.state != "Z" and tools & {*program_names(each)}
     ]
     return [str(each) for each in (*of_the_job(cluster), *found)]
