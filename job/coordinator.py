@@ -110,8 +110,8 @@ class Coordinator:
         self._begun = time.monotonic()
         self.event_log.follow(self._begun)
         self._launch_timer = self._loop.call_later(self._limits.launch, self._launch_is_late)
-        self._progress.show(self._machine.missing())
-        self._loop.call_later(NAME_AFTER, self._name_the_missing)
+        self._show_progress()
+        self._loop.call_later(NAME_AFTER, self._show_progress)
         self._loop.run()
         outcome = outcome_of(self._machine)
         self.event_log.end(outcome)
@@ -235,7 +235,7 @@ class Coordinator:
         machine = self._machine
         self.event_log.follow(time.monotonic())
         if machine.launching:
-            self._progress.show(machine.missing())
+            self._show_progress()
             if machine.problems:  # no need to wait long for the others' answers
                 self._hasten()
             return
@@ -274,9 +274,11 @@ class Coordinator:
         if machine.state is JobState.OVER:
             self._loop.stop()
 
-    def _name_the_missing(self) -> None:
-        if self._machine.launching:
-            self._progress.show(self._machine.missing())
+    def _show_progress(self) -> None:
+        machine = self._machine
+        if machine.launching:
+            refused = [(machine.host(each.node_rank), each.reason) for each in machine.problems]
+            self._progress.show(machine.missing(), refused)
 
     def _hasten(self) -> None:
         rest = self._connect_limit + _ANSWER_ALLOWANCE

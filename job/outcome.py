@@ -50,7 +50,7 @@ def outcome_of(machine: StateMachine) -> Outcome:
 
     A worker that was told to stop is never the cause, whatever its exit status.
     """
-    if machine.problems:
+    if machine.problems and not machine.stopped_in_launch:
         return _not_started(machine)
     causes = _causes(machine)
     if causes:

@@ -81,6 +81,7 @@ class StateMachine:
         self.stopped_by = 0
         self.own_guard_gone = False  # it was no signal that somebody sent us
         self.stopped_at = float("inf")
+        self.stopped_in_launch = False  # before it was known whether the hosts can run it
         self.concluded_at = float("inf")  # when the client of a server has succeeded
         self.started_at = 0.0
         self.master = ("", 0)
@@ -184,7 +185,7 @@ class StateMachine:
     def stop(self, number: int, now: float) -> list[Action]:
         """A signal asks the job to end; a second one, whichever, ends it at once."""
         if not self.stopped_by:
-            self.stopped_by, self.stopped_at = number, now
+            self.stopped_by, self.stopped_at, self.stopped_in_launch = number, now, self.launching
             return self._settled(self._end_in_order(f"signal {number}"))
         return self._end_all("a second signal", grace=0.0)
 

@@ -28,14 +28,17 @@ class JobLines:
         self._launcher, self._logs = launcher, logs
         self._say, self._say_last = say, say_last
         self._began = 0.0
+        self._started = False
 
     def take(self, event: Event) -> None:
         """Say a line where the event is one of the two."""
         if event.name == "begin":
             self._began = event.at
             self._say(start_line(event.fields, self._launcher, self._logs))
+        elif event.name == "started":
+            self._started = True
         elif event.name == "end":
-            logs = "" if event.fields["kind"] == "launch" else self._logs
+            logs = self._logs if self._started else ""
             self._say_last(end_line(event.fields, event.at - self._began, logs))
 
 

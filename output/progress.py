@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -12,21 +13,32 @@ _SHOWN_HOSTS = 4
 
 
 class Progress:
-    """``12/16 hosts are ready; missing: node07, node12``, redrawn in place on a terminal."""
+    """``12/16 hosts are ready; missing: node07, node12``, redrawn in place on a terminal.
+
+    A host that cannot run the job is told at once, above that line.
+    """
 
     def __init__(self, hosts: int, stream: TextIO | None = None) -> None:
         self._hosts = hosts
         self._stream = stream or sys.stderr
         self._started = time.monotonic()
         self._shown = False
+        self._told = 0
         self._on = hosts > 1 and self._stream.isatty()
 
-    def show(self, missing: Sequence[str]) -> None:
-        """Draw the line anew."""
+    def show(self, missing: Sequence[str], refused: Sequence[tuple[str, str]] = ()) -> None:
+        """Draw the line anew; ``refused`` are the hosts that cannot run the job, and why.
+
+        The order of ``refused`` is that in which they said so.
+        """
         if not self._on:
             return
+        for host, reason in refused[self._told :]:
+            self._draw(f"madrun: {host}: {reason}\n")
+        self._told = len(refused)
         late = time.monotonic() - self._started >= NAME_AFTER
-        self._draw(progress_line(self._hosts, missing, late))
+        line = progress_line(self._hosts, missing, len(refused), late)
+        self._draw(line[: shutil.get_terminal_size().columns - 1])
         self._shown = True
 
     def clear(self) -> None:
@@ -43,13 +55,17 @@ class Progress:
             self._on = False
 
 
-def progress_line(hosts: int, missing: Sequence[str], name_them: bool) -> str:
+def progress_line(hosts: int, missing: Sequence[str], refused: int, name_them: bool) -> str:
     """The text of the line.
 
-    >>> progress_line(16, ["node07", "node12"], True)
+    >>> progress_line(16, ["node07", "node12"], 0, True)
     'madrun: 14/16 hosts are ready; missing: node07, node12'
+    >>> progress_line(3, ["node02"], 2, True)
+    'madrun: 0/3 hosts are ready, 2 cannot run the job; missing: node02'
     """
-    text = f"madrun: {hosts - len(missing)}/{hosts} hosts are ready"
+    text = f"madrun: {hosts - len(missing) - refused}/{hosts} hosts are ready"
+    if refused:
+        text += f", {refused} cannot run the job"
     if not name_them or not missing:
         return text
     more = f" and {len(missing) - _SHOWN_HOSTS} more" if len(missing) > _SHOWN_HOSTS else ""

@@ -42,6 +42,7 @@ class StartTimes:
         self._at: dict[str, dict[str, float]] = {host: {} for host in hosts}
         self._ages: dict[str, float] = {}
         self._silent = set(hosts)
+        self._is_starting = False
 
     def take(self, event: Event) -> None:
         """Note when a host came how far."""
@@ -67,13 +68,15 @@ class StartTimes:
 
     def _state(self, state: str, at: float) -> None:
         if state == "starting":
+            self._is_starting = True
             for host in self._hosts:
                 self._at[host]["go"] = at
-        elif state == "running":
+        elif self._is_starting:  # they run; of a short job, some have ended already
+            self._is_starting = False
             rows = host_starts(self._at, self._ages, self._began)
             seconds = at - self._began
             self._tell(Event("startup", at, as_fields(rows, seconds)))
-            self._show(table(rows, seconds))
+            self._show(table(rows, seconds, whole=all("started" in at for at in self._at.values())))
 
 
 def host_starts(
@@ -99,7 +102,7 @@ def as_fields(rows: Sequence[HostStart], seconds: float) -> dict[str, Any]:
     return {"seconds": round(seconds, 3), "slowest": rows[0].host, "hosts": hosts}
 
 
-def table(rows: Sequence[HostStart], seconds: float) -> str:
+def table(rows: Sequence[HostStart], seconds: float, whole: bool = True) -> str:
     """What ``--verbose`` shows once all workers run; only the slowest hosts where there are many.
 
     >>> print(table([HostStart("b", 0.52, {"connect": 0.01, "log in": 0.2}),
@@ -111,7 +114,8 @@ def table(rows: Sequence[HostStart], seconds: float) -> str:
     """
     slowest = rows[0]
     lines = [
-        f"madrun: all workers run after {seconds:.2f} s; "
+        f"madrun: {'all workers run' if whole else 'the start was cut short'} "
+        f"after {seconds:.2f} s; "
         f"the slowest host was {slowest.host}: ready after {slowest.ready:.2f} s"
     ]
     order = ("connect", "log in", "agent", AGENT_ITSELF, "check in", "start")

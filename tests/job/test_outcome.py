@@ -32,6 +32,16 @@ def test_all_went_well() -> None:
     assert (outcome.status, outcome.report) == (0, "")
 
 
+def test_a_stop_while_hosts_connect_blames_nobody() -> None:
+    history = History()
+    history.key(0)
+    history.machine.lost(1, "connection refused", 102.0)
+    history.machine.stop(signal.SIGINT, 103.0)
+    outcome = outcome_of(over(history).machine)
+    assert (outcome.status, outcome.kind) == (130, OutcomeKind.SIGNAL)
+    assert "connection refused" not in outcome.report
+
+
 @pytest.mark.parametrize(
     ("status", "shell"), [(1, 1), (255, 255), (-9, 137), (-11, 139), (126, 126), (127, 127)]
 )

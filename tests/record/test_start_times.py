@@ -52,6 +52,24 @@ def test_a_launch_in_seconds() -> None:
     assert shown[0].startswith("madrun: all workers run after 2.70 s; the slowest host was b")
 
 
+def test_a_job_that_fails_before_all_hosts_have_started_has_its_times_too() -> None:
+    told: list[Event] = []
+    shown: list[str] = []
+    startup = StartTimes(["a", "b"], told.append, shown.append)
+    for each in [*launch()[:-2], Event("state", 12.7, {"state": "ending"})]:
+        startup.take(each)
+    assert [each.name for each in told] == ["startup"]
+    assert shown[0].startswith("madrun: the start was cut short after 2.70 s; the slowest host was")
+
+
+def test_a_job_that_never_started_has_no_times() -> None:
+    shown: list[str] = []
+    startup = StartTimes(["a", "b"], show=shown.append)
+    for each in [Event("begin", 10.0, {}), Event("state", 11.0, {"state": "ending"})]:
+        startup.take(each)
+    assert shown == []
+
+
 def test_the_first_output_of_every_host_is_told_of_once() -> None:
     shown: list[str] = []
     startup = StartTimes(["a", "b"], show=shown.append)
