@@ -28,6 +28,7 @@ from madrun.launchers.plan import WORKER, ProcessPlan
 from madrun.launchers.registry import find
 from madrun.system.errors import MadrunError
 from madrun.system.exits import FAILED
+from madrun.system.guard_notes import GRACE_NOTE, leave_note
 from madrun.system.kernel import become_subreaper
 from madrun.system.loop import Loop
 from madrun.wire.jobspec import JobSpec
@@ -113,8 +114,8 @@ class Agent:
                 self._try_master(addresses, port)
             case Go() if self._state is AgentState.READY:
                 self._go(message)
-            case End(grace, _, upto):
-                self.end(grace, upto)
+            case End(grace, _, upto, first):
+                self.end(grace, upto, first)
             case Signal(number):
                 self.signal_workers(number)
             case Input(rank, data):
@@ -140,7 +141,8 @@ class Agent:
         self._interrupted = self._interrupted or number != signal.SIGKILL
         if self._state is not AgentState.FINISHED:
             self._send(Interrupted(number, at_once))
-        self.end(0.0 if at_once else self._grace)
+        first = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+        self.end(0.0 if at_once else self._grace, first=first)
 
     def abandon(self) -> None:
         """The runner is gone: end the workers, wait for nobody."""
@@ -150,8 +152,8 @@ class Agent:
         self._alone = True
         self.end(self._grace)
 
-    def end(self, grace: float, upto: int = LAST) -> None:
-        """End every process of the job on this node: TERM, grace, KILL.
+    def end(self, grace: float, upto: int = LAST, first: int = signal.SIGTERM) -> None:
+        """End every process of the job on this node: ``first``, TERM, grace, KILL.
 
         Those whose stop order is above ``upto`` are left alone until they are named too.
         """
@@ -161,7 +163,7 @@ class Agent:
         if self._startup is not None:
             self._startup.close()
         self._let_go_of_ports()
-        self._ordered_end.end(grace, upto)
+        self._ordered_end.end(grace, upto, first)
 
     def signal_workers(self, number: int) -> None:
         """Send a signal to each worker; nothing ends because of it."""
@@ -207,6 +209,7 @@ class Agent:
 
     def _begin(self, spec: JobSpec) -> None:
         self._spec = spec
+        leave_note(GRACE_NOTE, str(spec.limits.grace))
         try:
             self._ready = make_ready(spec, self._node_rank, self._environ)
             if self._node_rank == 0:

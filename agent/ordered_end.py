@@ -6,6 +6,7 @@ is not waited for any longer, so that those who come last are told as well.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 
 from madrun.agent.tree import Ending
@@ -28,7 +29,7 @@ class OrderedEnd:
         self._upto = LAST
         self._timer: Timer | None = None
 
-    def end(self, grace: float, upto: int) -> None:
+    def end(self, grace: float, upto: int, first: int = signal.SIGTERM) -> None:
         """End all whose stop order is at most ``upto``; all there are, where these are the last."""
         left = self._left()
         told = [worker for worker in left if worker.plan.stop_order <= upto]
@@ -36,10 +37,10 @@ class OrderedEnd:
             self._timer.cancel()
         if len(told) == len(left) or grace <= 0:
             self._upto = LAST
-            self._ending.begin(grace)
+            self._ending.begin(grace, first)
             return
         self._upto = upto
-        self._ending.begin_with([worker.pid for worker in told], grace)
+        self._ending.begin_with([worker.pid for worker in told], grace, first)
         self._timer = self._loop.call_later(self._ending.rest / 2, self._tell)
         self.check()
 

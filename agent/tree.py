@@ -11,10 +11,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from madrun.system.kernel import children, command_of, kill_children
 from madrun.system.loop import Loop, Timer
 
+_SHARE_OF_INT = 1 / 3  # of the grace
 _KILL_LIMIT = 5.0  # seconds to wait for killed processes; one stuck in the kernel is named
 
 
@@ -46,6 +48,9 @@ def load_psutil() -> None:
 class Ending:
     """TERM to all at once, one grace for all together, KILL, and then a look whether any lives.
 
+    After a Ctrl-C SIGINT comes first, and TERM after a third of the grace: Python cleans up on
+    SIGINT, and shows where it was.
+
     ``on_done(left)`` is called once, with the names of the processes that could not be ended.
     Call ``check()`` after every reaped child.
     """
@@ -56,7 +61,7 @@ class Ending:
         self._killing = self._all_told = False
         self.over = False  # true once nothing is left, or only what cannot be ended
 
-    def begin(self, grace: float) -> None:
+    def begin(self, grace: float, first: int = signal.SIGTERM) -> None:
         """Start; called again, only a shorter grace changes anything."""
         if self.over or self._killing:
             return
@@ -65,20 +70,27 @@ class Ending:
             return
         if not self._all_told:
             self._all_told = True
-            signal_descendants(signal.SIGTERM)
-            signal_descendants(signal.SIGCONT)  # a stopped process could not obey
+            self._tell(first, None, grace)
         self._kill_after(grace)
         self.check()
 
-    def begin_with(self, pids: Sequence[int], grace: float) -> None:
+    def begin_with(self, pids: Sequence[int], grace: float, first: int = signal.SIGTERM) -> None:
         """Start with the trees of these workers; the grace is for all that follow as well."""
         if self.over or self._killing:
             return
         for pid in pids:
-            signal_descendants(signal.SIGTERM, pid)
-            signal_descendants(signal.SIGCONT, pid)
+            self._tell(first, pid, grace)
         self._kill_after(grace)
         self.check()
+
+    def _tell(self, number: int, pid: int | None, grace: float) -> None:
+        if self._killing or self.over or (pid is not None and not is_child(pid)):
+            return
+        signal_descendants(number, pid)
+        signal_descendants(signal.SIGCONT, pid)  # a stopped process could not obey
+        if number == signal.SIGINT:
+            later = partial(self._tell, signal.SIGTERM, pid, grace)
+            self._loop.call_later(grace * _SHARE_OF_INT, later)
 
     @property
     def rest(self) -> float:
@@ -118,6 +130,15 @@ class Ending:
         if self._timer is not None:
             self._timer.cancel()
         self._on_done(left)
+
+
+def is_child(pid: int) -> bool:
+    """True while this is a child of ours that nobody has reaped."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def has_children() -> bool:

@@ -6,18 +6,26 @@ The runner has one, and so has node 0 of a job without a runner.
 from __future__ import annotations
 
 import enum
+import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from madrun.job.event_log import EventLog
-from madrun.job.outcome import SAME_SIGNAL, Outcome, outcome_of, worker_was_signalled
+from madrun.job.outcome import (
+    SAME_SIGNAL,
+    Outcome,
+    outcome_of,
+    stubborn,
+    worker_was_signalled,
+)
 from madrun.job.state_machine import StateMachine
 from madrun.job.states import Action, Admit, JobState, Tell
 from madrun.output.console import Console
 from madrun.output.progress import NAME_AFTER, Progress
 from madrun.output.stdin import StdinForwarder, input_ranks
 from madrun.record.event import Listener
+from madrun.system.guard_notes import GRACE_NOTE, leave_note
 from madrun.system.loop import Loop, Timer
 from madrun.system.signals import follow_signals
 from madrun.wire.jobspec import JobSpec
@@ -38,6 +46,7 @@ from madrun.wire.messages import (
 )
 
 _OF_A_RANK = Output | Dropped | Exited | InputCredit | StartedLater | Concluded
+_SAY_AFTER, _SAY_AGAIN = 1.0, 5.0  # seconds
 _KILL_ALLOWANCE = 10.0  # seconds an agent may need beyond the grace: kill, look, flush
 _CONSOLE_LIMIT = 3.0
 _ANSWER_ALLOWANCE = 5.0  # seconds beyond a connection's own limit: a login has several steps
@@ -106,6 +115,7 @@ class Coordinator:
         """Until the job is over."""
         self._link, self._leaving = link, leaving
         self._machine.agents_leave = leaving is not Leaving.UNSEEN
+        leave_note(GRACE_NOTE, str(self._machine.spec.limits.grace))
         follow_signals(self._loop, self.stop, self._pass_on)
         self._begun = time.monotonic()
         self.event_log.follow(self._begun)
@@ -179,8 +189,22 @@ class Coordinator:
         """
         self.event_log.signal(number, time.monotonic())
         first, self._was_told = not self._was_told, True
+        if first:
+            self._loop.call_later(_SAY_AFTER, self._name_the_stubborn)
+        elif self._end_timer is not None:  # from now on there is no grace to wait for
+            self._end_timer.cancel()
+            self._end_timer = self._loop.call_later(_KILL_ALLOWANCE, self._ending_is_late)
         if not first or not self._machine.stopped_by:
             self._do(self._machine.stop(number, time.monotonic()))
+
+    def _name_the_stubborn(self) -> None:
+        """The user waits for the prompt: say for whom, and what can be done."""
+        names, number = stubborn(self._machine), self._machine.stopped_by
+        if names:
+            again = "Ctrl-C" if number == signal.SIGINT else "a signal"
+            self._console.say(f"madrun: ending: waiting for {names}; {again} again kills")
+        if self._machine.state is JobState.ENDING:
+            self._loop.call_later(_SAY_AGAIN, self._name_the_stubborn)
 
     def guard_gone(self) -> None:
         """Our guard was killed: that is how a SIGKILL of what the user started looks from here."""

@@ -8,8 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from madrun.job.state_machine import StateMachine
-from madrun.job.states import Problem
-from madrun.output.failure_report import ended_because_of_it, first_failure, report_failure
+from madrun.job.states import JobState, Problem
+from madrun.output.failure_report import (
+    ended_because_of_it,
+    first_failure,
+    ranks_in_words,
+    report_failure,
+)
 from madrun.record.event import OutcomeKind
 from madrun.system.exits import FAILED, exit_status
 from madrun.system.signals import ENDING
@@ -138,6 +143,25 @@ def _left_behind(machine: StateMachine) -> list[str]:
     if machine.unfinished() and not machine.problems:
         hosts = ", ".join(machine.unfinished())
         lines.append(
-            f"madrun: not heard of at the end: {hosts}; what runs there is ended by its own guard"
+            f"madrun: not heard of at the end: {hosts}; unless agent and guard were "
+            "killed there, one of them ends what runs"
         )
     return lines
+
+
+def stubborn(machine: StateMachine) -> str:
+    """Which workers a job that is ending still waits for, in words; empty for none."""
+    if machine.state is not JobState.ENDING or not machine.started_at:
+        return ""
+    ended, who = {end.exited.rank for end in machine.ends}, machine.process_table
+    hosts = machine.unfinished()
+    by_host: dict[str, list[int]] = {}
+    for rank, node_rank in enumerate(who.node_ranks):
+        if rank not in ended and machine.host(node_rank) in hosts:
+            by_host.setdefault(machine.host(node_rank), []).append(rank)
+    names = [
+        f"{'/'.join(map(who.name, ranks)) if who.roles else ranks_in_words(ranks)} on {host}"
+        for host, ranks in by_host.items()
+    ]
+    more = f" and {len(names) - 4} more hosts" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more

@@ -366,7 +366,8 @@ class StateMachine:
             return []
         self.state, self._grace = JobState.ENDING, min(grace, self._grace)
         self._stop_order.begin(upto)
-        return [Tell(rank, End(self._grace, reason, upto)) for rank in self._alive()]
+        first = signal.SIGINT if self.stopped_by == signal.SIGINT else signal.SIGTERM
+        return [Tell(rank, End(self._grace, reason, upto, first)) for rank in self._alive()]
 
     def _end_in_order(self, reason: str) -> list[Action]:
         """All went well, or the user has had enough: whoever uses a server ends before it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -84,17 +85,18 @@ def _others(ends: Sequence[WorkerEnd], first: WorkerEnd) -> list[str]:
 
 
 def ended_because_of_it(ends: Sequence[WorkerEnd]) -> list[str]:
-    """One line on those that were told to end; none where there are none."""
-    ended = [end for end in ends if end.exited.ended]
-    if not ended:
-        return []
-    if not ended[0].role:
-        words = ranks_in_words([end.exited.rank for end in ended])
-    else:
-        names = [end.name for end in sorted(ended, key=lambda end: end.exited.rank)]
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        words = ", ".join(names[:8]) + more
-    return [f"madrun: ended because of it: {words}"]
+    """Those that were told to end, and those of them that would not; empty for none."""
+    ended = sorted((end for end in ends if end.exited.ended), key=lambda end: end.exited.rank)
+    killed = [end for end in ended if end.exited.status == -signal.SIGKILL]
+    lines = [f"madrun: ended because of it: {_named(ended)}"] if ended else []
+    return [*lines, f"madrun: ended by SIGKILL: {_named(killed, where=True)}"] if killed else lines
+
+
+def _named(ends: Sequence[WorkerEnd], where: bool = False) -> str:
+    if not ends[0].role and not where:
+        return ranks_in_words([end.exited.rank for end in ends])
+    more = f" and {len(ends) - 8} more" if len(ends) > 8 else ""
+    return ", ".join(end.name for end in ends[:8]) + more
 
 
 def ranks_in_words(ranks: Sequence[int], noun: str = "rank") -> str:

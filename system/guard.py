@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from madrun.system.exits import FAILED, exit_words
-from madrun.system.guard_notes import open_notes, read_notes
+from madrun.system.guard_notes import GRACE_NOTE, open_notes, read_notes
 from madrun.system.kernel import (
     become_subreaper,
     children,
@@ -40,7 +40,6 @@ from madrun.system.signals import (
     sent_as,
 )
 
-GRACE_NOTE = "grace"
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal, which reached the core as well
 _SWEEP_LIMIT = 5.0  # seconds to wait for killed processes: one may be stuck in the kernel
 _STOPPED_LIMIT = 5.0  # seconds a core may stay stopped while its workers run on

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+GRACE_NOTE = "grace"  # seconds that workers may take to end
+
 _pipe: tuple[int, int] | None = None
 
 

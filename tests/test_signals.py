@@ -128,3 +128,36 @@ def test_a_log_file_that_hangs_does_not_keep_a_job_alive(tmp_path: Path, stream:
     os.close(nobody)
     assert job.returncode == 130
     assert f"{path} is incomplete: " in said
+
+
+def test_after_ctrl_c_python_cleans_up_and_the_stubborn_are_named(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("""
+import os, signal, sys, time
+if os.environ["RANK"] == "1":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("cleaned up", flush=True)
+""")
+    job = subprocess.Popen(
+        [MADRUN, "--nproc-per-node", "2", "--grace", "4", script],
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout is not None
+    assert all("up" in job.stdout.readline() for _ in range(2))
+    job.send_signal(signal.SIGINT)
+    out, said = job.communicate(timeout=60)
+    assert out == "[localhost:0] cleaned up\n"
+    assert "madrun: ending: waiting for rank 1 on localhost; Ctrl-C again kills\n" in said
+    assert said.endswith("""madrun: stopped by SIGINT
+madrun: ended because of it: ranks 0-1
+madrun: ended by SIGKILL: rank 1 on localhost
+""")
+    assert job.returncode == 130

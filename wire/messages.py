@@ -14,6 +14,7 @@ below are those of value ranges, which ``codec`` checks.
 from __future__ import annotations
 
 import enum
+import signal
 from typing import Any, NamedTuple, get_args
 
 from madrun.wire.jobspec import JobSpec
@@ -203,12 +204,14 @@ class Go(NamedTuple):
 class End(NamedTuple):
     """End the workers: TERM, ``grace`` seconds in all, KILL. A shorter grace may follow.
 
-    At first only those with a stop order of at most ``upto``, where there are others.
+    At first only those with a stop order of at most ``upto``, where there are others. ``first``
+    is SIGINT where the user has typed Ctrl-C: that comes before the TERM then.
     """
 
     grace: float
     reason: str
     upto: StopOrder = LAST
+    first: SignalNumber = signal.SIGTERM
 
 
 class Signal(NamedTuple):

@@ -31,11 +31,11 @@ class Kill:
     def __init__(self) -> None:
         self.told: list[object] = []
 
-    def begin(self, grace: float) -> None:
+    def begin(self, grace: float, _first: int) -> None:
         """All of them."""
         self.told.append(("all", grace))
 
-    def begin_with(self, pids: Sequence[int], grace: float) -> None:
+    def begin_with(self, pids: Sequence[int], grace: float, _first: int) -> None:
         """Some of them."""
         self.told.append((list(pids), grace))
 

@@ -36,7 +36,7 @@ def reap():
 def wish():
     for word in os.read(0, 100).split():
         ending_began.append(1)
-        ending.begin(float(word))
+        ending.begin(float(word), int(sys.argv[2]))
 
 become_subreaper()
 loop, ending_began = Loop(), []
@@ -61,8 +61,8 @@ name = "worker"
 
 
 @contextmanager
-def agent(worker: str) -> Iterator[Program]:
-    with program(AGENT, WORKER + worker) as process:
+def agent(worker: str, first: int = signal.SIGTERM) -> Iterator[Program]:
+    with program(AGENT, WORKER + worker, str(int(first))) as process:
         yield process
 
 
@@ -120,6 +120,35 @@ def test_one_that_ignores_term_is_killed_after_the_grace() -> None:
         assert line(process) == "no"
         assert is_alive(pid)
         assert rest(process) == {"worker -9", "over True 0"}
+
+
+def test_sigint_comes_first_where_it_is_told_and_python_cleans_up() -> None:
+    patient = """
+try:
+    say("ready")
+    wait()
+except KeyboardInterrupt:
+    say("interrupted")
+finally:
+    say("cleaned up")
+"""
+    with agent(patient, signal.SIGINT) as process:
+        line(process)
+        wish(process, 3600.0)
+        assert rest(process) == {"interrupted", "cleaned up", "worker 0", "over True 0"}
+
+
+def test_sigint_then_term_then_kill_within_one_grace() -> None:
+    stubborn = """
+for each in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(each, lambda number, _: say(number))
+say("ready")
+wait()
+"""
+    with agent(stubborn, signal.SIGINT) as process:
+        line(process)
+        wish(process, 1.5)
+        assert [line(process) for _ in range(4)] == ["2", "15", "worker -9", "over True 0"]
 
 
 def test_no_grace_is_no_term() -> None:

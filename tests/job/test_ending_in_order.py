@@ -18,7 +18,8 @@ def serving(nodes: int = 3) -> History:
 
 
 def ends(history: History, reason: str, upto: int, grace: float = GRACE) -> list[tuple[int, End]]:
-    return [(node, End(grace, reason, upto)) for node in history.everybody]
+    first = signal.SIGINT if history.machine.stopped_by == signal.SIGINT else signal.SIGTERM
+    return [(node, End(grace, reason, upto, first)) for node in history.everybody]
 
 
 def test_every_node_learns_all_addresses_and_ports() -> None:

@@ -269,7 +269,9 @@ def test_going_after_finished_is_no_loss() -> None:
 def test_a_signal_ends_all(number: signal.Signals) -> None:
     history = History().running()
     actions = history.machine.stop(number, 200.0)
-    assert told(actions) == [(node, End(GRACE, f"signal {int(number)}")) for node in range(3)]
+    first = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+    reason = f"signal {int(number)}"
+    assert told(actions) == [(node, End(GRACE, reason, first=first)) for node in range(3)]
     assert (history.machine.stopped_by, history.machine.stopped_at) == (number, 200.0)
 
 
