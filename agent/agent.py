@@ -31,6 +31,7 @@ from madrun.system.exits import FAILED
 from madrun.system.guard_notes import GRACE_NOTE, leave_note
 from madrun.system.kernel import become_subreaper
 from madrun.system.loop import Loop
+from madrun.system.open_files import raise_limit
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import (
     LAST,
@@ -86,6 +87,7 @@ class Agent:
         environ: Mapping[str, str],
     ) -> None:
         become_subreaper()
+        raise_limit()
         self._loop, self._node_rank = loop, node_rank
         self._send, self._on_gone = send, on_gone
         self._environ = environ

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping, Sequence
 
 from madrun.system.kernel import die_with_parent
+from madrun.system.open_files import give_back_limit
 from madrun.system.signals import reset_signals
 
 _MAX_FD = 65536
@@ -73,6 +74,7 @@ def _become(
     os.setsid()
     die_with_parent(agent)
     os.closerange(4, _MAX_FD)
+    give_back_limit()
     if cores:
         os.sched_setaffinity(0, cores)
     reset_signals()  # Python ignores SIGPIPE, for one, and so may whoever has started us

@@ -28,10 +28,10 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
     must not become the exit status. Who lives on closes it.
     """
     backend = find(plan.backend)
-    if backend.command is not None:
-        from madrun.runner.remote import agent_start
+    if backend.session is not None:
+        from madrun.runner.remote import check_remote
 
-        backend.command(agent_start(plan, (0, 0), ""), [])  # raises what the tool cannot do
+        check_remote(plan, backend)
     artifacts = JobArtifacts(recorded_plan(plan), artifact_options(plan.request), handover)
     job = _job(loop, plan, artifacts)
     job.event_log.begin(plan.backend)

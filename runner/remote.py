@@ -10,7 +10,13 @@ from madrun.hosts import world_info
 from madrun.job.coordinator import Coordinator, Leaving
 from madrun.job.outcome import Outcome
 from madrun.runner.plan import Plan, backend_args
+from madrun.system.errors import InputError
 from madrun.system.loop import Loop
+from madrun.system.open_files import raise_limit
+
+# A login (or a tunnel's ends), and two connections of the channel.
+_FILES_PER_HOST = 3
+_OWN_FILES = 80  # the record, the channel, and what logins under way need for a moment
 
 
 def run_remote(loop: Loop, job: Coordinator, plan: Plan, backend: Backend) -> Outcome:
@@ -29,6 +35,19 @@ def run_remote(loop: Loop, job: Coordinator, plan: Plan, backend: Backend) -> Ou
     finally:
         channel.close()
         session.close()
+
+
+def check_remote(plan: Plan, backend: Backend) -> None:
+    """Raises InputError for what this machine or the backend's tool cannot do."""
+    allowed, needed = raise_limit(), _OWN_FILES + _FILES_PER_HOST * len(plan.hosts)
+    if needed > allowed:
+        raise InputError(
+            f"{len(plan.hosts)} hosts need some {needed} open files here, and this machine allows"
+            f" {allowed} (ulimit -Hn): raise that limit, or take at most"
+            f" {max(0, allowed - _OWN_FILES) // _FILES_PER_HOST} hosts"
+        )
+    if backend.command is not None:
+        backend.command(agent_start(plan, (0, 0), ""), [])
 
 
 def agent_start(plan: Plan, ports: tuple[int, int], runner_key: str) -> AgentStart:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from madrun.backends.agents.output import follow
 from madrun.backends.base import AgentStart, Listener, tell_step
+from madrun.system.open_files import give_back_limit
 
 # What a login gives; the rest of the runner's environment travels only as far as it is exported,
 # so that all nodes of a job see the same.
@@ -44,6 +45,7 @@ class LocalAgent:
             reason = f"interpreter {python} cannot be started: {error.strerror}"
             self._listener.agent_failed(self._node_rank, reason)
             return
+        give_back_limit(self._process.pid)
         tell_step(self._listener, self._node_rank, "asked")
         output = self._process.stdout
         assert output is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from functools import lru_cache
 
 from madrun.backends.ssh.settings import (
@@ -21,6 +22,7 @@ from madrun.system.errors import ClusterError
 
 _MOST_HOPS = 16
 _ASK_LIMIT = 30.0  # seconds; CanonicalizeHostname may look names up
+_asking = threading.BoundedSemaphore(8)  # more would only wait for a CPU, with descriptors open
 
 
 def find_route(name: str, asked: Asked) -> tuple[Target, ...]:
@@ -75,13 +77,14 @@ def _ask_ssh(name: str, asked: Asked) -> str:
     argv += ["-l", asked.user] if asked.user else []
     argv += ["-p", str(asked.port)] if asked.port else []
     try:
-        done = subprocess.run(
-            [*argv, "--", name],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ASK_LIMIT,
-            check=False,
-        )
+        with _asking:
+            done = subprocess.run(
+                [*argv, "--", name],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_ASK_LIMIT,
+                check=False,
+            )
     except (OSError, subprocess.SubprocessError) as error:
         raise ClusterError(f"ssh_config: ssh cannot be asked: {error}") from None
     if done.returncode:

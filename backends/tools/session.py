@@ -24,6 +24,7 @@ from madrun.hosts.reach import own_address_towards
 from madrun.system.errors import ClusterError
 from madrun.system.exits import exit_words
 from madrun.system.kernel import become_subreaper, kill_children
+from madrun.system.open_files import give_back_limit
 from madrun.system.private_folder import make_folder, parent_folder, remove_folder
 
 _OWN_END = 1.0  # seconds for a tool whose agents have all left
@@ -121,6 +122,7 @@ class ToolSession:
             )
         except OSError as error:
             raise ClusterError(f"{path} cannot be started: {error.strerror}") from None
+        give_back_limit(self._process.pid)
         for node_rank in range(len(self._launch.hosts)):
             tell_step(self._listener, node_rank, "asked")
         output = self._process.stdout
