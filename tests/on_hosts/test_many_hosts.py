@@ -6,6 +6,8 @@ import resource
 import subprocess
 import sys
 
+import pytest
+
 from support.cluster import BIN, REPOSITORY, Cluster
 
 HOSTS = 64
@@ -21,6 +23,7 @@ def config(cluster: Cluster) -> str:
     return "".join(blocks)
 
 
+@pytest.mark.timeout(600)
 def test_64_logins_start_at_a_soft_limit_of_96_files(cluster: Cluster) -> None:
     path = cluster.base / "ssh" / "config"
     path.write_text(config(cluster))
@@ -37,6 +40,7 @@ def test_64_logins_start_at_a_soft_limit_of_96_files(cluster: Cluster) -> None:
     assert done.stdout.split() == own * HOSTS
 
 
+@pytest.mark.timeout(400)
 def test_340_agents_come_in_at_a_soft_limit_of_1024_files() -> None:
     """The channel is real, and so are its 340 agents; a login is a connection that stays open."""
     limit = f"--nofile=1024:{resource.getrlimit(resource.RLIMIT_NOFILE)[1]}"
