@@ -16,7 +16,7 @@ from madrun.hosts import world_info
 from madrun.hosts.devices import own_facts
 from madrun.hosts.resources import resolve
 from madrun.hosts.world import World
-from madrun.options.command_line import command_of, show_usage_error
+from madrun.options.command_line import command_of, own_output, show_usage_error
 from madrun.options.request import Request, asked_for, fields
 from madrun.record.guard_handover import GuardHandover
 from madrun.system.errors import InputError, MadrunError
@@ -32,7 +32,8 @@ command = command_of(
 def run_command(argv: Sequence[str], guard_fd: int, handover: GuardHandover) -> int:
     """Run madagent with these arguments; returns the exit status."""
     try:
-        request = command.main(list(argv), prog_name="madagent", standalone_mode=False)
+        with own_output():  # --help, --version
+            request = command.main(list(argv), prog_name="madagent", standalone_mode=False)
         if not isinstance(request, Request):
             return 0  # --help, --version
         setting = Setting(request, guard_fd, handover)
@@ -43,6 +44,8 @@ def run_command(argv: Sequence[str], guard_fd: int, handover: GuardHandover) -> 
         if request.place.key_file and len(spec.world.nodes) > 1:
             return _meet_by_hand(spec, node_rank, setting)
         return run_here(spec, node_rank, setting)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         return show_usage_error("madagent", error)
     except MadrunError as error:

@@ -25,6 +25,14 @@ _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
 _INTERFACES = re.compile(r"[A-Za-z0-9][\w.:@-]{0,14}(,[A-Za-z0-9][\w.:@-]{0,14})*", re.ASCII)
 
 
+def working_folder() -> str:
+    """The folder in which we were called; raises InputError where it is not there any more."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise InputError(f"this working folder is gone ({error.strerror}): cd to another") from None
+
+
 def job_spec(request: Request, world: World, job_id: str, cwd: str, python: str) -> JobSpec:
     """The job spec of this World; ``python`` is the interpreter where none is asked for.
 

@@ -6,6 +6,8 @@ are accepted, so that a command line moves over by changing its first word.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -14,7 +16,7 @@ from click.core import ParameterSource
 import madrun
 from madrun.options.option import BOTH
 from madrun.options.request import Field, Request, changed, fields
-from madrun.system.errors import InputError
+from madrun.system.errors import InputError, MadrunError
 
 TYPED = "the command line"
 CONTEXT = {
@@ -103,6 +105,20 @@ def _click_type(field: Field) -> Any:
     if field.kind in (int, int | None):
         return click.INT if low is None or high is None else click.IntRange(int(low), int(high))
     return click.STRING
+
+
+@contextmanager
+def own_output() -> Iterator[None]:
+    """For what a command itself writes on stdout; raises MadrunError where that takes nothing.
+
+    A reader that has left (| head) has seen enough: status 1 without a word, as click has it.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise click.exceptions.Exit(1) from None
+    except OSError as error:
+        raise MadrunError(f"stdout: {error.strerror}") from None
 
 
 def show_usage_error(name: str, error: click.ClickException) -> int:

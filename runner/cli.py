@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import click
 
-from madrun.options.command_line import command_of, show_usage_error
+from madrun.job.spec import working_folder
+from madrun.options.command_line import command_of, own_output, show_usage_error
 from madrun.options.request import Config, Request
 from madrun.record.guard_handover import GuardHandover
 from madrun.runner.launch import launch
@@ -24,7 +25,8 @@ command = command_of(
 
 def parsed(argv: Sequence[str]) -> Request:
     """What is asked for, a config considered; raises click's Exit after --help and --version."""
-    request = command.main(list(argv), prog_name="madrun", standalone_mode=False)
+    with own_output():  # --help, --version
+        request = command.main(list(argv), prog_name="madrun", standalone_mode=False)
     if not isinstance(request, Request):
         raise click.exceptions.Exit(0)
     if request.config == Config():
@@ -41,16 +43,18 @@ def run_command(argv: Sequence[str], guard_fd: int, handover: GuardHandover) -> 
         if request.submit.scheduler:
             from madrun.runner.submit.submit import submit
 
-            return submit(request, os.environ, os.getcwd(), sys.executable)
-        plan = make_plan(request, os.environ, os.getcwd(), sys.executable)
+            return submit(request, os.environ, working_folder(), sys.executable)
+        plan = make_plan(request, os.environ, working_folder(), sys.executable)
         if request.dry_run:
             from madrun.runner.dry_run import describe
 
-            click.echo(describe(plan, as_json=request.console.json))
+            text = describe(plan, as_json=request.console.json)
+            with own_output():
+                click.echo(text)
             return 0
         return launch(plan, guard_fd, handover, Loop())
-    except click.exceptions.Exit:
-        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         return show_usage_error("madrun", error)
     except MadrunError as error:

@@ -20,7 +20,7 @@ from madrun.hosts.world import World
 from madrun.job.coordinator import Coordinator, Leaving
 from madrun.job.description import describe_job
 from madrun.job.job_artifacts import JobArtifacts, artifact_options, recorded_job
-from madrun.job.spec import checked, job_spec, with_folder
+from madrun.job.spec import checked, job_spec, with_folder, working_folder
 from madrun.launchers.process_table import process_table
 from madrun.options.request import Request
 from madrun.output.console import Console
@@ -57,12 +57,12 @@ class Setting(NamedTuple):
 
 def spec_of_request(request: Request, world: World, job_id: str) -> JobSpec:
     """The job spec of this World, with logs in the job's own folder; raises InputError."""
-    spec = job_spec(request, world, job_id, os.getcwd(), sys.executable)
+    spec = job_spec(request, world, job_id, working_folder(), sys.executable)
     return checked(with_folder(spec, request, _job_dir(request), os.environ))
 
 
 def _job_dir(request: Request) -> str:
-    return jobs_folder(request.record.job_dir, os.environ, os.getcwd())
+    return jobs_folder(request.record.job_dir, os.environ, working_folder())
 
 
 def run_here(spec: JobSpec, node_rank: int, setting: Setting) -> int:
