@@ -226,7 +226,7 @@ class Agent:
         facts = self._ready.facts
         port = self._master.port if self._master else 0
         trouble, ports = self._ready.log_trouble, self._ports.numbers if self._ports else ()
-        self._send(CheckIn("", 0, facts.vendor, facts.devices, port, trouble, ports))
+        self._send(CheckIn("", 0, facts.vendor, facts.devices, port, trouble, ports, facts.cores))
 
     def _hold_ports(self, spec: JobSpec) -> None:
         wishes = find(spec.launcher).ports(spec, self._node_rank)

@@ -12,9 +12,9 @@ import click
 from madrun.agent.standalone import slurm_step
 from madrun.agent.standalone.capacity import NodeCapacity
 from madrun.agent.standalone.standalone_job import Setting, meet_and_run, run_here, spec_of_request
-from madrun.hosts import world_info
+from madrun.hosts import hostlist, world_info
 from madrun.hosts.devices import own_facts
-from madrun.hosts.resources import resolve
+from madrun.hosts.resources import Resources, closed, resolve, workers_of
 from madrun.hosts.world import World
 from madrun.options.command_line import command_of, own_output, show_usage_error
 from madrun.options.request import Request, asked_for, fields
@@ -101,12 +101,24 @@ def place_in(world: World, node_rank: int | None, hostname: str) -> int:
 
 def _world(request: Request) -> World:
     if not request.place.world_info:
-        return resolve(request.selection, os.environ, _count_devices).world
+        return _with_own_slots(request, resolve(request.selection, os.environ, _count_devices))
     for key in asked_for(request):
         if fields()[key].group == "selection":
             option = key.replace("_", "-")
             raise InputError(f"--world-info names the hosts already: --{option} cannot be added")
     return world_info.decode(request.place.world_info)
+
+
+def _with_own_slots(request: Request, resources: Resources) -> World:
+    """By hand, a node can be asked for its own slots only."""
+    if resources.open and len(resources.hosts) > 1:
+        raise InputError(
+            f"how many slots {hostlist.fold(resources.open)} has is not said, and by hand nobody"
+            " can ask; write NAME:SLOTS, or --nproc-per-node N"
+        )
+    facts, want = own_facts(), request.selection.nproc_per_node
+    counts = {name: workers_of(want, facts.devices, facts.cores, name) for name in resources.open}
+    return closed(resources.world, counts)
 
 
 def _count_devices() -> int:

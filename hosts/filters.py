@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from madrun.hosts import hostlist
-from madrun.hosts.world import Node
+from madrun.hosts.world import ALL, Node
 from madrun.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def apply(hosts: Sequence[Host], include: str, exclude: str) -> tuple[Node, ...]
         return tuple(Node(host.name, host.devices) for host in hosts)
     option, text = ("--include", include) if include else ("--exclude", exclude)
     try:
-        named = _named(hosts, parse(text, [host.name for host in hosts]))
+        named = _named(hosts, parse(text, [host.name for host in hosts]), bool(include))
     except InputError as error:
         raise InputError(f"{option} {_shown(text)}: {error}") from None
     left = tuple(node for host in hosts if (node := _left(host, named, bool(include))).devices)
@@ -88,10 +88,12 @@ def apply(hosts: Sequence[Host], include: str, exclude: str) -> tuple[Node, ...]
 
 def _left(host: Host, named: dict[str, set[int]], include: bool) -> Node:
     slots = named.get(host.name, set())
+    if host.devices == ALL and include and slots:
+        return Node(host.name, ALL if slots == set(ALL) else tuple(sorted(slots)))
     return Node(host.name, tuple(d for d in host.devices if (d in slots) == include))
 
 
-def _named(hosts: Sequence[Host], terms: Sequence[Term]) -> dict[str, set[int]]:
+def _named(hosts: Sequence[Host], terms: Sequence[Term], include: bool) -> dict[str, set[int]]:
     """The slots that the terms name on each host, all of them there."""
     there = {host.name: host for host in hosts}
     named: dict[str, set[int]] = {}
@@ -102,13 +104,21 @@ def _named(hosts: Sequence[Host], terms: Sequence[Term]) -> dict[str, set[int]]:
                 raise InputError(f"there is no host {_shown(name)}; hosts are {_listed(hosts)}")
             devices = frozenset(there[name].devices)
             slots = devices if wanted is None else wanted
-            if missing := slots - devices:
+            if there[name].devices == ALL:
+                _check_open(name, wanted, include)
+            elif missing := slots - devices:
                 raise InputError(
                     f"host {name} has no slot {min(missing)}; its slots are"
                     f" {hostlist.fold_numbers(devices)}"
                 )
             named.setdefault(name, set()).update(slots)
     return named
+
+
+def _check_open(name: str, wanted: frozenset[int] | None, include: bool) -> None:
+    """Slots of a host that has all that are there: its agent will see whether these are."""
+    if wanted is not None and not include:
+        raise InputError(f"which slots {name} has is not said; write {name}:N or slots=N")
 
 
 def _joins(pieces: Sequence[str], known: frozenset[str]) -> bool:
@@ -167,10 +177,13 @@ def _listed(hosts: Sequence[Host]) -> str:
     for host in hosts:
         by_slots.setdefault(host.devices, []).append(host.name)
     listed = "; ".join(
-        f"{hostlist.fold(names)} (slots {hostlist.fold_numbers(devices)})"
-        for devices, names in by_slots.items()
+        f"{hostlist.fold(names)} (slots {_numbers(devices)})" for devices, names in by_slots.items()
     )
     return listed if len(listed) <= _MAX_LISTED else listed[:_MAX_LISTED] + " ..."
+
+
+def _numbers(devices: tuple[int, ...]) -> str:
+    return "not said" if devices == ALL else hostlist.fold_numbers(devices)
 
 
 def _shown(text: str) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from madrun.hosts import hostlist
+from madrun.hosts.world import ALL
 from madrun.system.errors import InputError
 
 MAX_SLOTS = 4096
@@ -50,8 +51,9 @@ class Host(NamedTuple):
 def parse_hostfile(text: str, source: str) -> tuple[Host, ...]:
     """The hosts of a hostfile in its order.
 
-    Raises InputError for the first line that is not ``host slots=N`` or ``host devices=0,2,5``
-    (with ``port=P`` and ``max_slots=N`` where wanted), saying file, line, what was read and why.
+    Raises InputError for the first line that is not ``host``, ``host slots=N`` or ``host
+    devices=0,2,5`` (with ``port=P`` and ``max_slots=N`` where wanted), saying file, line, what was
+    read and why. A host without slots has all that are there.
 
     >>> parse_hostfile("node[1-2] slots=2  # rack 7", "hosts.txt")[1]
     Host(name='node2', devices=(0, 1), port=None)
@@ -75,10 +77,10 @@ least 1 and at most 4096
 
 
 def parse_hosts(text: str) -> tuple[Host, ...]:
-    """The hosts of an inline list, ``name[:slots],...``; a bare name has one slot.
+    """The hosts of an inline list, ``name[:slots],...``; a bare name has all that are there.
 
-    >>> [(host.name, len(host.devices)) for host in parse_hosts("node[01-02]:8,[fd00::1]:4,big")]
-    [('node01', 8), ('node02', 8), ('fd00::1', 4), ('big', 1)]
+    >>> [(host.name, len(host.devices)) for host in parse_hosts("node[01-02]:8,[fd00::1]:4")]
+    [('node01', 8), ('node02', 8), ('fd00::1', 4)]
     """
     if len(text) > MAX_LINE * 16:
         raise InputError("--hosts: the list is too long")
@@ -187,9 +189,7 @@ def _devices(settings: dict[str, str]) -> tuple[int, ...]:
             _number(settings, limit, 10**9)
     slots = _number(settings, "slots", MAX_SLOTS) if "slots" in settings else None
     if "devices" not in settings:
-        if slots is None:
-            raise InputError("slots is missing; a line reads: node01 slots=8")
-        return tuple(range(slots))
+        return ALL if slots is None else tuple(range(slots))
     devices = _device_list(settings["devices"])
     if slots not in (None, len(devices)):
         raise InputError(f"slots={slots}, but devices names {len(devices)}")
@@ -218,8 +218,8 @@ def _inline_hosts(item: str) -> list[Host]:
     name, *counts = hostlist.split(item, ":")
     if len(counts) > 1:
         raise InputError("more than one colon; an IPv6 address reads like [fd00::1]:8")
-    slots = _number({"slots": counts[0]}, "slots", MAX_SLOTS) if counts else 1
-    devices = tuple(range(slots))
+    slots = _number({"slots": counts[0]}, "slots", MAX_SLOTS) if counts else None
+    devices = ALL if slots is None else tuple(range(slots))
     return [Host(each, devices) for each in _names(name)]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from madrun.hosts import filters, hostlist
 from madrun.hosts.hostfile import MAX_SLOTS, Host, parse_hosts, read_hostfile
-from madrun.hosts.world import Node, World
+from madrun.hosts.world import ALL, Node, World
 from madrun.options.request import Selection
 from madrun.system.errors import InputError
 from madrun.system.words import counted
@@ -22,13 +22,17 @@ THIS_MACHINE = "this machine"
 
 
 class Resources(NamedTuple):
-    """The World of the job, its hosts in the same order, and where they were read."""
+    """The World of the job, its hosts in the same order, and where they were read.
+
+    ``open`` are the hosts that have to be asked how many slots they have; each has one until then.
+    """
 
     world: World
     hosts: tuple[Host, ...]
     source: str
     local: bool
     cpu_only: bool
+    open: tuple[str, ...] = ()
 
 
 def resolve(
@@ -52,15 +56,57 @@ def resolve(
     if found is None:
         count = device_count()
         cpu_only = count < 1
-        workers = (selection.nproc_per_node or 1) if cpu_only else count
+        workers = workers_of(selection.nproc_per_node, count, cores(), THIS_MACHINE)
         found = (Host(LOCALHOST, tuple(range(workers))),), THIS_MACHINE
     hosts, source = found
     nodes = filters.apply(hosts, selection.include, selection.exclude)
     nodes = _first_hosts(nodes, selection.nnodes, source)
-    nodes = first_devices(nodes, selection.nproc_per_node, source)
+    nodes = first_devices(nodes, selection.workers, source)
     by_name = {host.name: host for host in hosts}
     kept = tuple(by_name[node.host] for node in nodes)
-    return Resources(World(nodes), kept, source, local, cpu_only)
+    unknown = tuple(node.host for node in nodes if node.devices == ALL)
+    world = closed(World(nodes), dict.fromkeys(unknown, 1))
+    return Resources(world, kept, source, local, cpu_only, unknown)
+
+
+def closed(world: World, counts: Mapping[str, int]) -> World:
+    """The World in which each of these hosts has so many slots."""
+    return World(
+        tuple(
+            Node(node.host, tuple(range(counts[node.host]))) if node.host in counts else node
+            for node in world.nodes
+        )
+    )
+
+
+def workers_of(want: int | str | None, devices: int, cores: int, host: str) -> int:
+    """How many workers a host has of which nobody said how many slots it has.
+
+    All its devices; where there are none, what was asked for, or one. Raises InputError.
+
+    >>> workers_of(None, 8, 64, "node01"), workers_of(None, 0, 64, "node01")
+    (8, 1)
+    >>> workers_of("auto", 8, 64, "node01"), workers_of("auto", 0, 64, "node01")
+    (8, 64)
+    >>> workers_of("gpu", 0, 64, "node01")
+    Traceback (most recent call last):
+    madrun.system.errors.InputError: --nproc-per-node gpu: node01 has no GPU
+    """
+    if want == "gpu" and not devices:
+        raise InputError(f"--nproc-per-node gpu: {host} has no GPU")
+    if want == "cpu" and devices:
+        raise InputError(
+            f"--nproc-per-node cpu: {host} has {counted(devices, 'GPU')}, one for each worker;"
+            " an empty CUDA_VISIBLE_DEVICES hides them"
+        )
+    if devices:
+        return devices
+    return want if isinstance(want, int) else cores if want else 1
+
+
+def cores() -> int:
+    """How many of this machine's cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def names_hosts(selection: Selection, environ: Mapping[str, str]) -> bool:
@@ -104,7 +150,7 @@ def _is_there(path: str) -> bool:
 def _check_counts(selection: Selection) -> None:
     counts = {
         "--nnodes": (selection.nnodes, hostlist.MAX_HOSTS),
-        "--nproc-per-node": (selection.nproc_per_node, MAX_SLOTS),
+        "--nproc-per-node": (selection.workers, MAX_SLOTS),
     }
     for option, (count, highest) in counts.items():
         if count is not None and not 1 <= count <= highest:
@@ -124,8 +170,13 @@ def _first_hosts(nodes: Sequence[Node], want: int | None, source: str) -> tuple[
 
 def first_devices(nodes: Sequence[Node], want: int | None, source: str) -> tuple[Node, ...]:
     """The first so many devices of each node; raises InputError where one has fewer."""
+    if want is None:
+        return tuple(nodes)
     for node in nodes:
-        if want is not None and want > node.local_world_size:
+        if node.devices != ALL and want > node.local_world_size:
             have = counted(node.local_world_size, "slot")
             raise InputError(f"--nproc-per-node {want}: host {node.host} has {have} ({source})")
-    return tuple(Node(node.host, node.devices[:want]) for node in nodes)
+    first = tuple(range(want))
+    return tuple(
+        Node(each.host, first if each.devices == ALL else each.devices[:want]) for each in nodes
+    )

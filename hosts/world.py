@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 from madrun.system.errors import InputError
 
+# The devices of a host of which nobody said how many it has: all that are there.
+ALL = (-1,)
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """One host of the job with its device ids (slot numbers), one worker each.
+
+    ``ALL`` are as many as the host has, which nobody knows before it is asked.
 
     >>> Node("node01", (0, 2)).local_world_size
     2

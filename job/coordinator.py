@@ -123,6 +123,9 @@ class Coordinator:
         self._show_progress()
         self._loop.call_later(NAME_AFTER, self._show_progress)
         self._loop.run()
+        for timer in (self._launch_timer, self._end_timer, self._leaving_timer):
+            if timer is not None:  # the loop may run another job after this one
+                timer.cancel()
         outcome = outcome_of(self._machine)
         self.event_log.end(outcome)
         for loss in self._console.close(_CONSOLE_LIMIT, last_words=outcome.report):

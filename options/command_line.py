@@ -27,6 +27,25 @@ CONTEXT = {
 }
 
 
+class CountOr(click.IntRange):
+    """A whole number, or one of some words."""
+
+    name = "count"
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        super().__init__()
+        self._words = words
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value in self._words or isinstance(value, int):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            words = ", ".join(self._words)
+            self.fail(f"{value!r} is neither a whole number nor one of {words}.", param, ctx)
+
+
 class Seconds(click.FloatRange):
     """A number of seconds within bounds; ``nan`` is none, though it offends no bound."""
 
@@ -98,6 +117,8 @@ def _click_option(key: str, field: Field) -> click.Option:
 
 def _click_type(field: Field) -> Any:
     low, high = field.option.low, field.option.high
+    if field.kind == int | str | None:
+        return CountOr(field.option.choices)
     if field.option.choices:
         return click.Choice(field.option.choices)
     if field.kind is float:

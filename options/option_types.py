@@ -34,6 +34,20 @@ def count(name: str, value: object) -> str:
     return str(number)
 
 
+def count_or(*allowed: str) -> Kind:
+    """A whole number of at least 1, or one of these words.
+
+    >>> count_or("gpu")("nproc_per_node", "GPU"), count_or("gpu")("nproc_per_node", 2)
+    ('gpu', '2')
+    """
+
+    def counted(name: str, value: object) -> str:
+        word = value.lower() if isinstance(value, str) else ""
+        return word if word in allowed else count(name, value)
+
+    return counted
+
+
 def number(name: str, value: object) -> str:
     """A whole number of at least 0."""
     found = _whole(value)

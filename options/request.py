@@ -35,9 +35,16 @@ class Selection(NamedTuple):
     exclude: Annotated[str, Option("-e --exclude", "All but these.", "FILTER", of=BOTH)] = ""
     nnodes: Annotated[int | None, Option("--nnodes --num-nodes",
         "The first N hosts.", "N", of=BOTH)] = None
-    nproc_per_node: Annotated[int | None, Option("--nproc-per-node --num-gpus --num-accelerators",
-        "Workers on each host: its first N slots.", "N", of=BOTH)] = None
+    nproc_per_node: Annotated[int | str | None, Option(
+        "--nproc-per-node --num-gpus --num-accelerators",
+        "Workers on each host: its first N slots, or auto, gpu, cpu. Default: all its slots.", "N",
+        choices=("auto", "gpu", "cpu"), of=BOTH)] = None
     gpu_vendor: str = ""
+
+    @property
+    def workers(self) -> int | None:
+        """How many workers a host is to have, where that was said as a number."""
+        return self.nproc_per_node if isinstance(self.nproc_per_node, int) else None
 
 
 class Place(NamedTuple):

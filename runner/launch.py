@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import madrun
@@ -14,6 +15,7 @@ from madrun.job.outcome import Outcome
 from madrun.launchers.process_table import process_table
 from madrun.output.console import Console
 from madrun.output.progress import Progress
+from madrun.record.event import Event
 from madrun.record.guard_handover import GuardHandover
 from madrun.record.recorder import RecordedJob
 from madrun.runner.description import described
@@ -32,12 +34,48 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
         from madrun.runner.remote import check_remote
 
         check_remote(plan, backend)
+    if plan.open:
+        outcome, plan = _with_slots(plan, backend, guard_fd, handover, loop)
+        if outcome.status:
+            return outcome.status
     artifacts = JobArtifacts(recorded_plan(plan), artifact_options(plan.request), handover)
     job = _job(loop, plan, artifacts)
     job.event_log.begin(plan.backend)
     job.watch_guard(guard_fd)
     with artifacts.kept(job.event_log):
         return _run(loop, job, plan, backend).status
+
+
+def _with_slots(
+    plan: Plan, backend: Backend, guard_fd: int, handover: GuardHandover, loop: Loop
+) -> tuple[Outcome, Plan]:
+    """The plan with the slots that the hosts have told; where they cannot, a failed launch."""
+    from madrun.runner.slots import answered, question
+
+    events: list[Event] = []
+    asking = question(plan)
+    job = Coordinator(
+        loop,
+        asking.spec,
+        madrun.__version__,
+        lambda on_taken: Console(asking.spec.world.hosts),
+        plan.request.ssh.connect_timeout,
+        Progress(len(plan.hosts)),
+        [events.append],
+    )
+    job.event_log.begin(plan.backend)
+    job.watch_guard(guard_fd)
+    outcome = _run(loop, job, asking, backend)
+    if not outcome.status:
+        with suppress(KeyError):  # the guard has just gone, which the next job will see as well
+            loop.unwatch(guard_fd)
+        return outcome, answered(plan, events)
+    artifacts = JobArtifacts(recorded_plan(plan), artifact_options(plan.request), handover)
+    with artifacts.kept(job.event_log):
+        for event in events:
+            for listener in artifacts.listeners:
+                listener(event)
+    return outcome, plan
 
 
 def recorded_plan(plan: Plan) -> RecordedJob:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from madrun.backends import registry as backends
 from madrun.backends.base import Allocation, Backend, Situation
+from madrun.hosts import hostlist
 from madrun.hosts.devices import own_facts
 from madrun.hosts.hostfile import Host
-from madrun.hosts.resources import Resources, names_hosts, resolve
+from madrun.hosts.resources import Resources, closed, names_hosts, resolve, workers_of
 from madrun.job.spec import checked, job_spec, with_folder, words
 from madrun.launchers import registry as launchers
 from madrun.options.request import Request
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
     backend_reason: str = ""  # why it is this backend
     job_dir: str = ""  # the folder in which this job's own one is made
     notes: tuple[str, ...] = ()  # what the user should know before the start
+    open: tuple[str, ...] = ()  # hosts that have to be asked how many slots they have
 
 
 def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Plan:
@@ -44,6 +46,8 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
     job = _scheduled(request, environ)
     resources = _resources(request, environ, job)
     choice = _choice(request, resources, job)
+    if choice.backend.in_process is not None:
+        resources = _with_own_slots(request, resources)
     job_id = time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex()
     job_dir = jobs_folder(request.record.job_dir, environ, cwd)
     spec = job_spec(request, resources.world, job_id, cwd, python)
@@ -56,7 +60,14 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
     _check(request, choice.backend)
     notes = (*_cpu_only(resources), *_submits_itself(spec), *(job.notes if job else ()))
     return Plan(
-        request, checked(spec), resources.hosts, choice.backend.name, choice.reason, job_dir, notes
+        request=request,
+        spec=spec if resources.open else checked(spec),
+        hosts=resources.hosts,
+        backend=choice.backend.name,
+        backend_reason=choice.reason,
+        job_dir=job_dir,
+        notes=(*notes, *_asked_later(resources)) if request.dry_run else notes,
+        open=resources.open,
     )
 
 
@@ -75,7 +86,7 @@ def _scheduled(request: Request, environ: Mapping[str, str]) -> Allocation | Non
     """The scheduler's job whose nodes are meant where nobody names any."""
     if request.place.node_rank is not None or names_hosts(request.selection, environ):
         return None
-    return backends.allocation(request.nodes.backend, environ, request.selection.nproc_per_node)
+    return backends.allocation(request.nodes.backend, environ, request.selection.workers)
 
 
 def _resources(request: Request, environ: Mapping[str, str], job: Allocation | None) -> Resources:
@@ -126,6 +137,20 @@ def exported(request: Request, environ: Mapping[str, str], cwd: str) -> dict[str
     named = env_file.load_named(asked.env_files, cwd)
     chosen = exports.asked(environ, asked.exports)
     return {**defaults, **files, **asked.section, **named, **chosen}
+
+
+def _with_own_slots(request: Request, resources: Resources) -> Resources:
+    """This machine is asked now."""
+    facts, want = own_facts(), request.selection.nproc_per_node
+    counts = {host: workers_of(want, facts.devices, facts.cores, host) for host in resources.open}
+    return resources._replace(world=closed(resources.world, counts), open=())
+
+
+def _asked_later(resources: Resources) -> tuple[str, ...]:
+    if not resources.open:
+        return ()
+    names = hostlist.fold(resources.open)
+    return (f"{names}: all of its GPUs, which are counted at the start; one is shown here",)
 
 
 def _cpu_only(resources: Resources) -> tuple[str, ...]:

@@ -52,7 +52,8 @@ class CheckIn(NamedTuple):
     ``port`` is the master port that node 0 holds (0 elsewhere); ``devices`` counts what is
     visible on the node, of ``vendor`` ("nvidia", "amd" or ""). ``log_trouble`` says why there
     are no log files on this node, where they were not asked for. ``ports`` are those that the node
-    holds for the launcher, in the order of its wishes.
+    holds for the launcher, in the order of its wishes. ``cores`` counts the CPU cores that it may
+    use.
     """
 
     problem: str = ""
@@ -62,6 +63,7 @@ class CheckIn(NamedTuple):
     port: Port = 0
     log_trouble: str = ""
     ports: tuple[int, ...] = ()
+    cores: Count = 0
 
 
 class MasterTried(NamedTuple):

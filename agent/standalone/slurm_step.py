@@ -75,11 +75,11 @@ def job_id_of(place: Place, environ: Mapping[str, str]) -> str:
 def _run(request: Request, place: Place, setting: Setting, keys: Keys) -> int:
     _check(request, place)
     asked, job_id = request.selection, job_id_of(place, os.environ)
-    own = node_capacity(place, own_facts(), asked.nproc_per_node)
+    own = node_capacity(place, own_facts(), asked.workers)
 
     def spec_of(brought: Mapping[int, NodeCapacity]) -> JobSpec:
         strengths = [brought.get(node_rank, own) for node_rank in range(len(place.hosts))]
-        world = world_of(place, strengths, asked.include, asked.exclude, asked.nproc_per_node)
+        world = world_of(place, strengths, asked.include, asked.exclude, asked.workers)
         spec = spec_of_request(request, world, job_id)
         _warn(place, own, spec.limits.grace)
         return spec

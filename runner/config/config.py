@@ -79,7 +79,8 @@ def configured(request: Request, environ: Mapping[str, str]) -> Request:
 def _value(name: str, setting: Setting) -> Any:
     """A setting as its option's type has it."""
     kind = fields()[name].kind
-    return int(setting.value) if int in (kind, *get_args(kind)) else setting.value
+    number = int in (kind, *get_args(kind)) and setting.value.isdecimal()
+    return int(setting.value) if number else setting.value
 
 
 def _with_sections(settings: Settings, request: Request, argv: tuple[str, ...]) -> Request:
@@ -149,7 +150,7 @@ def _check_counts(settings: Settings, request: Request) -> None:
             f"{nnodes.origin}: {nnodes.value} nodes, but {nodes.origin}: {nodes.value};"
             " they must agree"
         )
-    most, want = per_node or settings.get("k8s.gpu_count"), request.selection.nproc_per_node
+    most, want = per_node or settings.get("k8s.gpu_count"), request.selection.workers
     if most and (want or 0) > int(most.value):
         raise InputError(
             f"nproc_per_node is {want}, but {most.origin} is {most.value};"
@@ -160,7 +161,7 @@ def _check_counts(settings: Settings, request: Request) -> None:
 def _by_hand(settings: Settings, request: Request, typed: frozenset[str]) -> Request:
     """One node of a job that a person starts on each node; typed hosts and ports win."""
     asked = request.selection
-    place = older_config.by_hand(settings, asked.nnodes, asked.nproc_per_node, _count_devices)
+    place = older_config.by_hand(settings, asked.nnodes, asked.workers, _count_devices)
     if place is None:
         return request
     values: dict[str, Any] = {"nnodes": place.nnodes, "node_rank": place.node_rank}

@@ -11,6 +11,7 @@ from madrun.options.option_types import (
     Kind,
     choice,
     count,
+    count_or,
     flag,
     line,
     nearest,
@@ -53,7 +54,7 @@ Section = Mapping[str, "Kind | Variables | Section"]
 DISTRIBUTED: Section = {
     "launcher": text,
     "nnodes": count,
-    "nproc_per_node": count,
+    "nproc_per_node": count_or("auto", "gpu", "cpu"),
     "master_port": port,
     "backend": line,
     **{each.name.replace("-", "_"): each.options for each in built_in() if each.options},

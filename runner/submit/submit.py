@@ -78,8 +78,8 @@ def batch_of(request: Request, environ: Mapping[str, str], cwd: str, python: str
     settings = {**request.submit.section, **_typed(request.submit.settings)}
     nodes = asked.nnodes or int(settings.get("nodes") or 1)
     notes = _planned_notes(request, nodes, settings.get("gpus_per_node", ""), environ, cwd)
-    if asked.nproc_per_node and "gpus_per_node" not in settings:
-        settings["gpus_per_node"] = str(asked.nproc_per_node)
+    if asked.workers and "gpus_per_node" not in settings:
+        settings["gpus_per_node"] = str(asked.workers)
     folder = os.path.join(cwd, settings.get("output_dir") or "")
     try:
         words = shlex.split(request.nodes.backend_args)
@@ -106,7 +106,7 @@ def _planned_notes(
     How many workers a node has may be known to Slurm alone: then any usual number will do.
     """
     found = _GPUS.search(gpus)
-    known = request.selection.nproc_per_node or (int(found[1]) if found else 0)
+    known = request.selection.workers or (int(found[1]) if found else 0)
     problems = []
     planned = request._replace(nodes=Nodes(), dry_run=True)
     find(request.program.launcher)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from madrun.hosts.filters import MAX_LENGTH, Term, apply, parse
 from madrun.hosts.hostfile import Host, parse_hosts
-from madrun.hosts.world import Node
+from madrun.hosts.world import ALL, Node
 from madrun.system.errors import InputError
 
 POOL = (
@@ -49,10 +49,20 @@ def test_no_filter_keeps_everything() -> None:
 
 
 def test_the_longest_known_name_wins() -> None:
-    hosts = parse_hosts("a,b,a@b")
+    hosts = parse_hosts("a:1,b:1,a@b:1")
     assert apply(hosts, "a@b", "") == (Node("a@b", (0,)),)
     assert apply(hosts, "a;b", "") == (Node("a", (0,)), Node("b", (0,)))
     assert apply(hosts[:2], "a@b", "") == (Node("a", (0,)), Node("b", (0,)))
+
+
+def test_slots_of_a_host_that_has_all_there_are() -> None:
+    hosts = parse_hosts("a,b")
+    assert apply(hosts, "", "") == (Node("a", ALL), Node("b", ALL))
+    assert apply(hosts, "a", "") == (Node("a", ALL),)
+    assert apply(hosts, "b:2,0", "") == (Node("b", (0, 2)),)
+    assert apply(hosts, "", "a") == (Node("b", ALL),)
+    with pytest.raises(InputError, match="which slots a has is not said; write a:N or slots=N"):
+        apply(hosts, "", "a:1")
 
 
 def test_parsing_asks_for_no_host_that_is_not_there() -> None:
@@ -104,7 +114,7 @@ def test_both_filters_are_refused() -> None:
 
 def test_nothing_left_lists_what_there_is() -> None:
     with pytest.raises(InputError, match=r"leaves nothing to run on; hosts are a\[1-3\] \(slots 0"):
-        apply(parse_hosts("a[1-3]"), "", "a[1-3]")
+        apply(parse_hosts("a[1-3]:1"), "", "a[1-3]")
 
 
 def test_many_hosts_are_listed_on_one_screen() -> None:

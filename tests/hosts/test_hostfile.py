@@ -72,7 +72,6 @@ def test_user_and_address(name: str, user: str | None, address: str) -> None:
         ("w0 gres=4 slots=4", "unknown key 'gres'"),
         ("w0 slots=4 slots=4", "slots is given twice"),
         ("w0 slots=4 junk", "'junk' is not key=value"),
-        ("w0", "slots is missing"),
         ("w0:4", "in a hostfile that reads: w0 slots=4"),
         ("w0:4 slots=4", "is not a host name"),
         ("-oProxyCommand=id slots=1", "is not a host name"),

@@ -144,7 +144,7 @@ def test_a_script_that_submits_itself_is_told_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run.sh").write_text("#!/bin/sh\n# not: sbatch x\nif :\nthen\n  sbatch job\nfi\n")
-    request = request_of("run.sh", hosts="a,b", dry_run=True)
+    request = request_of("run.sh", hosts="a:1,b:1", dry_run=True)
     notes = make_plan(request, {}, str(tmp_path), "py").notes
     assert notes == ("run.sh calls sbatch, and every node runs it: call it without madrun",)
     request = request_of("run.sh", submit="slurm", nnodes=2, dry_run=True)
