@@ -126,7 +126,7 @@ def imported_by(*command: str) -> set[str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *command],
-        capture_output=True, text=True, timeout=60, check=True, env=env,
+        capture_output=True, text=True, timeout=100, check=True, env=env,
     )  # fmt: skip
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     return {line.rpartition("|")[2].strip() for line in lines}

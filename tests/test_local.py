@@ -15,6 +15,7 @@ import pytest
 
 from support.cluster import BIN
 from support.jobs import EXAMPLES, WORKER
+from support.programs import PATIENCE
 
 MADRUN = BIN / "madrun"
 CPU_LINE = "madrun: no GPU was found on this machine: "
@@ -38,7 +39,7 @@ def madrun(
         input=stdin or "",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -237,7 +238,7 @@ def test_a_reader_that_goes_away_does_not_end_the_job(tmp_path: Path) -> None:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "[localhost:0] 1\n")
@@ -264,7 +265,7 @@ def test_a_console_that_stops_reading_does_not_stop_the_worker(tmp_path: Path) -
     while not done_file.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert done_file.exists(), "the worker waits for a console that nobody reads"
-    _, stderr = job.communicate(timeout=30)
+    _, stderr = job.communicate(timeout=PATIENCE)
     assert job.returncode == 0
     assert b"lines of rank 0 were not shown: the console was too slow" in stderr
     assert (tmp_path / "rank0000.out").read_bytes().count(b"\n") == 1_000_000
@@ -282,13 +283,12 @@ def test_ctrl_c_on_a_terminal_is_one_wish_and_ends_everything() -> None:
         stderr=terminal,
     )
     os.close(terminal)
-    seen = b""
-    while seen.count(b"up ") < 2:
-        seen += os.read(runner, 4096)
-    os.write(runner, b"\x03")
-    assert job.wait(30) == 130
-    while b"stopped by SIGINT" not in seen:
-        seen += os.read(runner, 4096)
+    talk = Conversation(runner, runner)
+    for _ in range(2):
+        talk.until("up ")
+    talk.type("\x03")
+    talk.until("stopped by SIGINT")
+    assert job.wait(PATIENCE) == 130
     os.close(runner)
 
 
@@ -307,7 +307,7 @@ def test_sigkill_of_what_the_user_started_ends_the_workers() -> None:
     job.send_signal(signal.SIGKILL)
     # The workers and their daemons hold the pipe: its end says that all of them have gone.
     rest = job.stdout.read()
-    assert job.wait(30) == -signal.SIGKILL
+    assert job.wait(PATIENCE) == -signal.SIGKILL
     assert "stopped by SIGTERM" in rest
     job.stdout.close()
 
@@ -319,7 +319,7 @@ def test_quickstart_is_what_the_readme_says() -> None:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -344,5 +344,5 @@ def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
     job.send_signal(signal.SIGUSR1)
     assert "usr1 0" in job.stdout.readline(), "it goes on"
     job.send_signal(signal.SIGTERM)
-    assert job.wait(30) == 143
+    assert job.wait(PATIENCE) == 143
     job.stdout.close()

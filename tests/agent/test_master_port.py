@@ -33,7 +33,7 @@ ADDRESSES = ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])]
 def test_others_can_try_it_by_either_family(address: str) -> None:
     master = MasterPort(0)
     for _ in range(50):
-        socket.create_connection((address, master.port), timeout=20).close()
+        socket.create_connection((address, master.port), timeout=100).close()
     master.release()
 
 
@@ -54,7 +54,7 @@ def test_after_trials_and_release_the_worker_gets_it_at_once() -> None:
     """Without SO_REUSEADDR, as a worker may well open it."""
     master = MasterPort(0)
     for _ in range(3):
-        socket.create_connection(("127.0.0.1", master.port), timeout=20).close()
+        socket.create_connection(("127.0.0.1", master.port), timeout=100).close()
     master.release()
     with socket.socket() as worker:
         worker.bind(("", master.port))
@@ -64,4 +64,7 @@ def test_after_trials_and_release_the_worker_gets_it_at_once() -> None:
 def test_to_release_twice_is_to_release() -> None:
     master = MasterPort(0)
     master.release()
-    master.release()
+    with socket.create_server(("", master.port)) as worker:
+        master.release()
+        socket.create_connection(("127.0.0.1", master.port), timeout=100).close()
+        worker.accept()[0].close()  # it was not the worker's that the second one closed

@@ -17,7 +17,7 @@ import pytest
 from madrun.agent.spawn import spawn
 from madrun.system.errors import ProgramNotExecutable, ProgramNotFound
 from madrun.system.programs import find_program
-from support.programs import line, program, wait_gone
+from support.programs import PATIENCE, line, program, wait_gone
 
 
 def executable(path: Path, mode: int = 0o755, text: str = "#!/bin/sh\n") -> Path:
@@ -172,7 +172,7 @@ os.close(3)
 os.write(keep, b"read:" + os.read(0, 100))
 """
     with program(script) as process:
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=PATIENCE)
     assert said == b"out\nread:inputerr\n"
 
 

@@ -6,15 +6,16 @@ import json
 import os
 import signal
 import sys
-import time
 from functools import cache
 from typing import Any
 
 import pytest
 
 from support.cluster import Cluster
+from support.ends import gone
 from support.jobs import WORKER, agents, of_the_job
 from support.ways import WAYS, Way, program_names
+from testbed.processes import Process
 
 SHOW = """
 import json, os, sys
@@ -153,12 +154,10 @@ def test_exit_statuses(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_signals(cluster: Cluster, way: Way, number: int, status: int) -> None:
-    job = way.start(cluster, "--grace", "5", WORKER, "hold", "daemons")
+    job = way.start(cluster, "--grace", "3600", WORKER, "hold", "daemons")
     job.up(8)
-    started = time.monotonic()
     job.signal(number)
     assert job.wait() == status, job.stderr
-    assert time.monotonic() - started < 4, "the tool kept it waiting"
     assert f"stopped by {signal.Signals(number).name}" in job.stderr
     assert of_the_job(cluster) == []
     assert way.tools(cluster) == []
@@ -181,35 +180,33 @@ def test_sigkill_of_the_tool(cluster: Cluster, way: Way) -> None:
     os.kill(killed[0].outer_pid, signal.SIGKILL)
     assert job.wait() == 125, job.stderr
     assert cause in job.stderr
-    gone_within(cluster, 5)
+    assert gone(lambda: left_over(cluster)) == []
 
 
 @every_way
 @pytest.mark.parametrize("which", [0, 1], ids=["guard", "core"])
 def test_sigkill_of_an_agent(cluster: Cluster, way: Way, which: int) -> None:
-    job = way.start(cluster, "--grace", "2", WORKER, "hold", "daemons")
+    """The end of its connection says so; nobody waits for a silence."""
+    options = ("--grace", "2", "--heartbeat-timeout", "300")
+    job = way.start(cluster, *options, WORKER, "hold", "daemons")
     job.up(8)
-    started = time.monotonic()
     os.kill(agents(cluster, "node02")[which].outer_pid, signal.SIGKILL)
     assert job.wait() == 125, job.stderr
-    assert time.monotonic() - started < 9
     assert "host node02 was lost" in job.stderr, job.stderr
-    gone_within(cluster, 5)
+    assert gone(lambda: left_over(cluster)) == []
 
 
 @every_way
 def test_a_host_that_is_down_is_named_and_nobody_starts(breakable: Cluster, way: Way) -> None:
     breakable.kill("node03")
     mark = breakable.share / f"ran-{way}"
-    started = time.monotonic()
     job = way.start(breakable, "--connect-timeout", "2", "--no-python", "touch", mark)
     assert job.wait() == 125, job.stderr
-    assert time.monotonic() - started < 9
     lines = [line.split(None, 1) for line in job.stderr.splitlines() if line.startswith("    ")]
     assert [line[0] for line in lines] == ["node03"], job.stderr
     assert lines[0][1].startswith("unreachable: ")
     assert not mark.exists()
-    gone_within(breakable, 5)
+    assert gone(lambda: left_over(breakable)) == []
 
 
 @pytest.mark.parametrize("way", [each for each in WAYS if each.logs_in], ids=str)
@@ -235,14 +232,12 @@ def test_a_node_without_network_is_noticed(breakable: Cluster, way: Way) -> None
     )
     job.up(8)
     breakable.partition("node02")
-    started = time.monotonic()
     assert job.wait() == 125, job.stderr
-    assert time.monotonic() - started < 12
     assert "host node02 was lost" in job.stderr
     assert "no word from its agent for 1 s" in job.stderr
     assert way.tools(breakable) == []
     breakable.heal("node02")
-    gone_within(breakable, 10)
+    assert gone(lambda: left_over(breakable)) == []
 
 
 @every_way
@@ -251,7 +246,7 @@ def test_sigkill_of_the_runner(cluster: Cluster, way: Way) -> None:
     job.up(8)
     os.kill(cluster.outer_pid(job.process), signal.SIGKILL)
     assert job.wait() != 0
-    gone_within(cluster, 8)
+    assert gone(lambda: left_over(cluster)) == []
 
 
 @pytest.mark.parametrize("way", WAYS[1:], ids=str)
@@ -267,7 +262,7 @@ def test_a_tool_that_hangs_and_one_that_is_missing(cluster: Cluster, way: Way) -
     assert done.returncode == 125
     for host in ("node01", "node02"):
         assert f"    {host}  has not been reached within 1.5 s\n" in f"{done.stderr}\n"
-    gone_within(cluster, 0)
+    assert left_over(cluster) == []
     done = cluster.run("head", way.words(*words, path=str(cluster.share)))
     assert done.returncode == 125
     assert done.stderr.startswith(f"madrun: --backend {way.name}: {way.tool}")
@@ -275,17 +270,10 @@ def test_a_tool_that_hangs_and_one_that_is_missing(cluster: Cluster, way: Way) -
     assert "--backend ssh" in done.stderr
 
 
-def gone_within(cluster: Cluster, seconds: float) -> None:
-    """Nothing of a job is left on any host, ssh clients included, after so long."""
-    deadline = time.monotonic() + seconds
-    while (left := left_over(cluster)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert left == []
-
-
-def left_over(cluster: Cluster) -> list[str]:
+def left_over(cluster: Cluster) -> list[Process]:
+    """What there is of a job on any host, the tools and ssh clients included."""
     tools = {way.tool for way in WAYS if way.tool} | {"ssh", "orted", "hydra_pmi_proxy"}
     found = [
         each for each in cluster.processes() if each.state != "Z" and tools & {*program_names(each)}
     ]
-    return [str(each) for each in (*of_the_job(cluster), *found)]
+    return [*of_the_job(cluster), *found]

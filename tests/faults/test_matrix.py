@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from support.cluster import Cluster
+from support.ends import gone
 from support.faults import agent_processes, matching, reach, runner_processes, until
-from support.jobs import WORKER, Running, of_the_job
+from support.jobs import WORKER, Running, nothing_left, of_the_job
 from testbed.processes import Process
 
 NODE = "node02"
@@ -72,14 +72,9 @@ def test_nothing_is_left(cluster: Cluster, phase: str, victim: str, fault: signa
 
 def leave(cluster: Cluster) -> None:
     """All but what is stopped goes by itself; that goes once it is continued."""
-    deadline = time.monotonic() + 15
-    while left := [each for each in of_the_job(cluster) if each.state != "T"]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.02)
+    assert gone(lambda: [each for each in of_the_job(cluster) if each.state != "T"]) == []
     for each in of_the_job(cluster):
         os.kill(each.outer_pid, signal.SIGCONT)
     for each in matching(cluster, NODE, "sshd: root"):
         os.kill(each.outer_pid, signal.SIGCONT)
-    while left := of_the_job(cluster):
-        assert time.monotonic() < deadline + 5, left
-        time.sleep(0.02)
+    nothing_left(cluster)

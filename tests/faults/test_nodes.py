@@ -10,7 +10,7 @@ import pytest
 
 from support.cluster import Cluster
 from support.faults import reach
-from support.jobs import WORKER, Running, of_the_job
+from support.jobs import WORKER, Running, nothing_left
 
 NODE = "node02"
 Fault = Callable[[Cluster], None]
@@ -21,14 +21,6 @@ FAULTS: dict[str, Fault] = {
     "cut": lambda cluster: cluster.partition(NODE),
     "freeze": lambda cluster: cluster.freeze(NODE),
 }
-
-
-def empty(cluster: Cluster, *hosts: str) -> None:
-    """No process of the job is on these hosts, after at most a lease and a grace."""
-    deadline = time.monotonic() + 12
-    while left := [each for each in of_the_job(cluster) if each.host in hosts]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("phase", ["connecting", "launching", "running", "stopping"])
@@ -53,12 +45,12 @@ def test_a_node_goes(breakable: Cluster, phase: str, fault: str) -> None:
     assert status in ((143, 125) if phase == "stopping" else (125,)), job.stderr
     if status == 125:
         assert NODE in job.stderr
-    empty(breakable, "head", "node01", "node03", "node04")
+    nothing_left(breakable, "head", "node01", "node03", "node04")
     if fault == "cut":  # it ends its own workers, alone
-        empty(breakable, NODE)
+        nothing_left(breakable, NODE)
     if fault == "freeze":  # what wakes up finds its lease expired
         breakable.thaw(NODE)
-        empty(breakable, NODE)
+        nothing_left(breakable, NODE)
 
 
 @pytest.mark.parametrize("phase", ["connecting", "launching", "stopping"])
@@ -77,7 +69,7 @@ def test_a_cut_that_heals(breakable: Cluster, phase: str) -> None:
         job.signal(signal.SIGTERM)
     assert job.wait() == 143, job.stderr
     assert "lost" not in job.stderr
-    empty(breakable, "head", *breakable.hosts)
+    nothing_left(breakable, "head", *breakable.hosts)
 
 
 def test_a_short_cut_ends_nothing(breakable: Cluster) -> None:

@@ -6,14 +6,13 @@ import contextlib
 import json
 import resource
 import signal
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from support.cluster import Cluster
 from support.faults import agent_processes, reach, runner_processes, until
-from support.jobs import WORKER, Running, of_the_job
+from support.jobs import WORKER, Running, nothing_left
 from testbed.processes import Process
 
 NODE = "node02"
@@ -84,7 +83,4 @@ def test_a_process_that_gets_no_more_memory(cluster: Cluster, phase: str, victim
     with contextlib.suppress(ProcessLookupError):
         job.signal(signal.SIGTERM)
     assert job.wait() in (143, 125), job.stderr
-    deadline = time.monotonic() + 10
-    while left := of_the_job(cluster):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.02)
+    nothing_left(cluster)

@@ -17,7 +17,7 @@ def test_a_few_random_faults_leave_nothing() -> None:
         [sys.executable, REPOSITORY / "scripts" / "soak", "--faults", "12"],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -29,7 +29,7 @@ def test_the_bench_of_faults_runs() -> None:
         [sys.executable, REPOSITORY / "scripts" / "bench-faults", *words],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stderr

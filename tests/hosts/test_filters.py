@@ -126,11 +126,11 @@ def test_many_hosts_are_listed_on_one_screen() -> None:
 
 def test_a_hostile_filter_is_refused_in_time() -> None:
     hosts = parse_hosts("n[1-256]:4096")
-    before = time.monotonic()
+    before = time.process_time()
     for text in ("n[1-200]@" * 7000, "a@n[1-200]@" * 5000, "[" * 60000, "n1:0-4095@" * 6000 + "@"):
         with pytest.raises(InputError):
             apply(hosts, text, "")
-    assert time.monotonic() - before < 20
+    assert time.process_time() - before < 20
 
 
 @given(st.text(alphabet="n123[]-,:;@ alicefd0", max_size=60))

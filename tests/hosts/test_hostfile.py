@@ -207,13 +207,13 @@ def test_a_file_without_end_is_refused() -> None:
 
 
 def test_a_hostile_file_is_refused_in_time() -> None:
-    before = time.monotonic()
+    before = time.process_time()
     for text in ("[" * 2**20, "\n" * 2**20, "n[1-2]" * 2**16, ":" * 2**16, "a,[" * 2**16):
         with pytest.raises(InputError):
             parse_hostfile(text, "f")
         with pytest.raises(InputError):
             parse_hosts(text)
-    assert time.monotonic() - before < 10
+    assert time.process_time() - before < 10
 
 
 @given(st.text(alphabet="wn[]-,:=01 \t\r\n#@.slotdevicepr", max_size=80))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from support.cluster import REPOSITORY, Cluster
+from support.programs import PATIENCE
 
 PAYLOAD = REPOSITORY / "tests" / "payloads" / "host_keys.py"
 HOST, PORT = "node01", 2222
@@ -56,7 +57,7 @@ def keys(cluster: Cluster) -> Iterator[Keys]:
     texts = [" ".join((folder / f"{name}.pub").read_text().split()[:2]) for name in names]
     yield Keys._make([*texts, cluster.state.hosts[HOST].ip])
     cluster.signal(daemon, 15)
-    daemon.communicate(timeout=30)
+    daemon.communicate(timeout=PATIENCE)
 
 
 def hashed(name: str) -> str:

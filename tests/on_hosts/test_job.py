@@ -10,6 +10,7 @@ import pytest
 
 from support.cluster import Cluster
 from support.jobs import EXAMPLES, WORKER
+from support.programs import PATIENCE
 
 PRINT_ENV = "import json, os, sys; print('ENV', json.dumps([dict(os.environ), sys.argv[1:]]))"
 HOSTILE = [
@@ -205,7 +206,7 @@ def test_by_hand_on_each_node(cluster: Cluster) -> None:
         )
         for rank, host in enumerate(["node01", "node02"])
     ]  # fmt: skip
-    results = [job.communicate(timeout=60) for job in jobs]
+    results = [job.communicate(timeout=PATIENCE) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], results
     assert "ring of 4 ranks: sum 6" in results[0][0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,13 +39,11 @@ def test_each_host_has_its_own_reason(breakable: Cluster) -> None:
         for line in lines
         if not line.startswith("node04")
     )
-    started = time.monotonic()
     with replaced(known, changed):
         done = breakable.madrun(
             *("--hosts", "node01,node02,node03,node04,nowhere", "--connect-timeout", "2"),
             *("--no-python", "touch", breakable.share / "ran"),
         )
-    assert time.monotonic() - started < 15
     assert done.returncode == 125
     found = reasons(done.stderr)
     assert sorted(found) == ["node02", "node03", "node04", "nowhere"]

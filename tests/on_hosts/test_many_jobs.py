@@ -9,10 +9,10 @@ import pytest
 
 from support.cluster import BIN, Cluster
 from support.jobs import TESTS
+from support.programs import PATIENCE
 
 PAYLOAD = TESTS / "payloads" / "many_jobs.py"
 WARM = 5  # jobs until all is imported and the allocator has what it needs
-PATIENCE = 60
 
 
 def used_after(cluster: Cluster, times: int, hosts: str, script: str) -> list[dict[str, int]]:

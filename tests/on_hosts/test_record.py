@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from support.cluster import Cluster
-from support.jobs import WORKER, Running, agents, of_the_job, workers
+from support.cluster import BIN, Cluster
+from support.jobs import WORKER, Running, agents, nothing_left, workers
 
 SECRET = "hunter2-is-no-password"
 
@@ -110,10 +110,7 @@ def test_sigkill_at_any_moment_leaves_a_record_that_is_true(
     guard, core = pids_at(cluster, job)
     os.kill({"guard": guard, "core": core}[victim], signal.SIGKILL)
     status = job.wait()
-    deadline = time.monotonic() + 10
-    while of_the_job(cluster) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert of_the_job(cluster) == []
+    nothing_left(cluster)
     if not any(jobs.iterdir()):
         assert round_ % 2 == 0  # killed before there was a job
         return
@@ -132,24 +129,20 @@ def test_sigkill_at_any_moment_leaves_a_record_that_is_true(
 
 
 def test_each_job_has_the_whole_output_of_its_ranks(cluster: Cluster, jobs: Path) -> None:
+    """One fails once all have written: who is ended before has nothing to say."""
     hostfile = cluster.hostfile(slots=2)
-    script = "seq 3; echo $RANK >&2; exit $RANK"
-    words: list[str | Path] = [
-        "--hostfile",
-        hostfile,
-        "--job-dir",
-        jobs,
-        "--no-python",
-        "sh",
-        "-c",
-        script,
-    ]
+    script = f"seq 3; echo $RANK >&2; exec {BIN / 'python'} {WORKER} exit=5:1"
+    words = ("--hostfile", hostfile, "--job-dir", jobs, "--no-python", "sh", "-c", script)
     done = cluster.madrun("--output", "none", *words)
+    assert done.returncode == 1
     logs = folder_of(jobs) / "logs"
+    goodbye = {5: "rank 5 says goodbye\n"}
     assert {path.name: path.read_text() for path in logs.glob("*.err")} == {
-        f"rank000{rank}.err": f"{rank}\n" for rank in range(8)
+        f"rank000{rank}.err": f"{rank}\n{goodbye.get(rank, '')}" for rank in range(8)
     }
-    assert {path.read_text() for path in logs.glob("*.out")} == {"1\n2\n3\n"}
+    assert {path.name: path.read_text() for path in logs.glob("*.out")} == {
+        f"rank000{rank}.out": f"1\n2\n3\nup {rank}\n" for rank in range(8)
+    }
     assert re.search(rf"all of its output: node0\d:{logs}/rank000\d.err", done.stderr)
 
 

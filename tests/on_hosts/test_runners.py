@@ -11,6 +11,7 @@ import pytest
 
 from support.cluster import Cluster
 from support.jobs import EXAMPLES, TESTS, WORKER, Running
+from support.programs import PATIENCE
 
 pytestmark = pytest.mark.torch
 
@@ -18,8 +19,6 @@ BELOW = TESTS / "payloads" / "below.py"
 SCRIPT = TESTS / "payloads" / "run.sh"
 HOSTS = ("--hosts", "node[01-02]:1")
 VALUE = "a$(echo pwned)b \"q\" 'r' \\ *"  # arrives as it is
-# torchrun's and deepspeed's own processes take long to import where the machine is busy.
-PATIENCE = 110
 
 
 def said(stdout: str) -> list[dict[str, object]]:

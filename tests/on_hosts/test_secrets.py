@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.cluster import BIN, Cluster
-from support.jobs import PATIENCE, WORKER
+from support.jobs import WORKER
+from support.programs import PATIENCE
 
 MARK = f"s3cr3t-{os.urandom(8).hex()}"  # of this run: no other file has it
 EXPORTED, IN_A_FILE = f"{MARK}-exported", f"{MARK}-in-a-file"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-import time
 
 import pytest
 
 from support.cluster import BIN, Cluster
 from support.engines import EXPORTS, GENERATE
 from support.jobs import Running, of_the_job
+from support.programs import PATIENCE
 
 CLIENT = shlex.join([sys.executable, GENERATE])
 PD = ["--hosts", "node[01-03]:1", "--launcher", "sglang-disagg"]
@@ -25,16 +25,13 @@ def told_to_end(output: str) -> dict[str, float]:
 
 
 def test_sglang_over_two_hosts_and_its_ranks_that_are_deaf_to_term(cluster: Cluster) -> None:
-    began = time.monotonic()
-    done = cluster.madrun(
-        *EXPORTS, "--hosts", "node[01-02]:1", "--launcher", "sglang", "--client", CLIENT, MODEL
-    )
+    hosts = ("--hosts", "node[01-02]:1", "--grace", "3600")
+    done = cluster.madrun(*EXPORTS, *hosts, "--launcher", "sglang", "--client", CLIENT, MODEL)
     assert done.returncode == 0, done.stderr
     assert "READY http://198.18.1.1:30000\n" in done.stdout
     assert '[node01:client] {"text": "hello world"' in done.stdout
     assert "[node02:sglang] follows rank 0" in done.stdout
     assert "[node02:sglang] rank 0 is gone" in done.stdout, "they need no KILL"
-    assert time.monotonic() - began < 14, "and not the whole grace"
 
 
 def test_prefill_decode_and_the_real_router(cluster: Cluster) -> None:
@@ -109,7 +106,7 @@ def test_ray_on_two_hosts_beside_another_ray(cluster: Cluster) -> None:
     assert not [name for names in folders for name in names if name.startswith("madrun-job-")]
     assert not [names for names in folders if "ray" in names], "the folder of all sessions"
     cluster.signal(theirs, 15)
-    theirs.communicate(timeout=30)
+    theirs.communicate(timeout=PATIENCE)
 
 
 def is_of_ray(cmdline: str) -> bool:

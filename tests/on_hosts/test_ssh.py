@@ -10,6 +10,7 @@ import pytest
 
 from support.cluster import Cluster
 from support.jobs import EXAMPLES
+from support.programs import PATIENCE
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def sshd_on(cluster: Cluster, host: str, *options: str) -> Iterator[None]:
         yield
     finally:
         cluster.signal(daemon, 15)
-        daemon.communicate(timeout=10)
+        daemon.communicate(timeout=PATIENCE)
 
 
 def hostnames(cluster: Cluster, *args: str | Path) -> list[str]:

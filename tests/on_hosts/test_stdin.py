@@ -9,6 +9,7 @@ import sys
 
 from support.cluster import BIN, Cluster
 from support.jobs import WORKER
+from support.programs import PATIENCE
 
 SUM = "import sys, hashlib; d = sys.stdin.buffer.read(); print(len(d), hashlib.md5(d).hexdigest())"
 BYTES = os.urandom(1_000_000)
@@ -77,7 +78,7 @@ def test_the_debugger_of_rank_0(cluster: Cluster) -> None:
             seen += data.decode()
         job.stdin.write(answer)
         job.stdin.flush()
-    rest, _ = job.communicate(timeout=40)
+    rest, _ = job.communicate(timeout=PATIENCE)
     assert job.returncode == 0
     assert "over\n" in rest
 

@@ -27,7 +27,7 @@ def barrier() -> None:
             for peer in peers:
                 peer.sendall(b"g")
         return
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while True:
         try:
             with socket.create_connection(MASTER, timeout=30) as peer:

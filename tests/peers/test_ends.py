@@ -12,6 +12,7 @@ import pytest
 from support.cluster import BIN, Cluster
 from support.here import Words, environment, running
 from support.jobs import WORKER, of_the_job
+from support.programs import PATIENCE
 from testbed import processes
 
 
@@ -96,7 +97,7 @@ def test_the_workers_status_is_the_launchers(command: str, script: str, status: 
         [BIN / command, "--hosts", "localhost", "--no-python", "sh", "-c", script],
         env=environment(),
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == status

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.cluster import Cluster
+from support.programs import PATIENCE
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
@@ -89,7 +90,7 @@ def narrow(cluster: Cluster) -> Iterator[Cluster]:
     config.unlink()
     known.write_text(before)
     cluster.signal(daemon, 15)
-    daemon.communicate(timeout=30)
+    daemon.communicate(timeout=PATIENCE)
 
 
 def test_logins_are_paced(narrow: Cluster) -> None:

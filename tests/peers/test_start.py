@@ -12,6 +12,7 @@ from pathlib import Path
 from support.cluster import BIN, Cluster
 from support.here import environment, madrun, planned, running, shown
 from support.jobs import EXAMPLES
+from support.programs import PATIENCE
 
 
 def test_nobody_starts_before_everybody_is_there(cluster: Cluster) -> None:
@@ -119,7 +120,7 @@ def test_by_hand_the_address_is_asked_for() -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")

@@ -277,7 +277,7 @@ def test_a_job_leaves_its_record(tmp_path: Path) -> None:
     command = [MADRUN, "--job-dir", str(tmp_path / "jobs"), "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, "--no-python", "sh", "-c", "echo hi; test $RANK = 0 || exit 3; sleep 60"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
     summary, events = record_of(tmp_path)
@@ -317,7 +317,7 @@ def test_the_record_of_a_guard_that_was_killed(tmp_path: Path) -> None:
         core = core_of(job.pid)
         second = subprocess.run(
             [MADRUN, "--pid-file", str(pid_file), "--no-python", "true"],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert second.returncode == 2
         assert f"held by a job that runs, pid {job.pid}" in second.stderr
@@ -338,7 +338,7 @@ def test_where_no_record_can_be_written_the_job_goes_on(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = subprocess.run(
         [MADRUN, "--job-dir", str(tmp_path / "file"), "--no-python", "sh", "-c", "exit 4"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 4
     assert done.stderr.count("the record of this job is not complete") == 1
@@ -349,7 +349,7 @@ def test_json_has_events_and_output_on_stdout_and_nothing_else() -> None:
     script = "echo out; printf 'two\\nlin'; sleep 0.5; printf es; echo err >&2; exit 6"
     done = subprocess.run(
         [MADRUN, "--json", "--no-python", "sh", "-c", script],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 6
     events = [json.loads(line) for line in done.stdout.splitlines()]

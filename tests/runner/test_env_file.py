@@ -85,11 +85,11 @@ def test_a_damaged_line_is_not_shown() -> None:
 
 
 def test_a_hostile_file_is_read_in_time() -> None:
-    before = time.monotonic()
+    before = time.process_time()
     for text in (" " * 2**20, "A=1\n" * 2**18, "A=" + " #" * 2**19, 'A="' + "\\" * 2**20):
         with suppress(InputError):
             parse(text, "env")
-    assert time.monotonic() - before < 10
+    assert time.process_time() - before < 10
 
 
 @given(st.text(alphabet="AB=\"'\\#$ \t\r\nexport\0", max_size=60))

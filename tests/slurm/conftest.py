@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.cluster import Cluster, brought_up
-
-PATIENCE = 20.0  # seconds for Slurm to clear up after a job; a node that was dead takes longest
+from support.programs import PATIENCE
 
 
 @pytest.fixture(scope="package")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from support.cluster import Cluster
-from support.jobs import EXAMPLES, WORKER, Running
-from support.slurm import FORMS, GPUS, MADAGENT, MADRUN, Form, gone_within, own_job
+from support.jobs import EXAMPLES, WORKER, Running, nothing_left
+from support.programs import PATIENCE
+from support.slurm import FORMS, GPUS, MADAGENT, MADRUN, Form, own_job
 
 SUBMIT = ("--submit", "slurm", "--nnodes", "2", "--slurm", "gpus-per-node=2",
           "--slurm", "cpus-per-task=2")  # fmt: skip
@@ -68,7 +69,7 @@ def test_submit_prints_the_job_and_waits_with_its_output_and_status(cluster: Clu
         "head",
         [MADRUN, *SUBMIT, "--wait", "--slurm", f"output_dir={folder}", "--export", "A=a $(id) 'b'",
          "--no-python", "sh", "-c", shell, "sh", "it's", "$HOME", 'x"y'],
-        timeout=90,
+        timeout=PATIENCE,
     )  # fmt: skip
     job, _, shown = done.stdout.partition("\n")
     assert done.returncode == 4, done.stderr
@@ -84,7 +85,7 @@ def test_a_signal_while_it_waits_ends_the_job(cluster: Cluster) -> None:
     job.up(4)
     job.signal(signal.SIGINT)
     assert job.wait() == 130, job.stderr
-    gone_within(cluster, 8)
+    nothing_left(cluster)
 
 
 def test_submit_without_waiting(cluster: Cluster) -> None:
@@ -94,7 +95,7 @@ def test_submit_without_waiting(cluster: Cluster) -> None:
     assert re.fullmatch(r"[0-9]+\n", done.stdout)
     assert own_job(cluster) == done.stdout.strip()
     cluster.run("head", ["scancel", own_job(cluster)], check=True)
-    gone_within(cluster, 8)
+    nothing_left(cluster)
 
 
 def test_what_sbatch_refuses_is_an_error(cluster: Cluster) -> None:

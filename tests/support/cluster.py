@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from support.programs import PATIENCE
 from testbed import cgroups, processes, state
 from testbed.kernel import SYSTEM_PATH
 
@@ -94,7 +95,7 @@ class Cluster:
         host: str,
         argv: Sequence[str | os.PathLike[str]],
         *,
-        timeout: float = 60,
+        timeout: float = PATIENCE,
         env: Mapping[str, str] | None = None,
         input: str | None = None,
         cwd: str | os.PathLike[str] = "/root",
@@ -122,7 +123,7 @@ class Cluster:
         host: str,
         argv: Sequence[str | os.PathLike[str]],
         *,
-        timeout: float = 60,
+        timeout: float = PATIENCE,
         env: Mapping[str, str] | None = None,
         input: bytes | None = None,
         cwd: str | os.PathLike[str] = "/root",
@@ -201,9 +202,9 @@ class Cluster:
 
     def processes(self, host: str | None = None) -> list[Process]:
         """What runs on one host or all, seen from outside; with init and sshd."""
-        hosts = self.state.hosts.values()
-        wanted = [each for each in hosts if host in (None, each.name) and each.alive()]
-        return processes.of_hosts({each.pidns: each.name for each in wanted})
+        cluster = self.state
+        wanted = [each for each in cluster.hosts.values() if host in (None, each.name)]
+        return [found for each in wanted if each.alive() for found in cluster.processes(each)]
 
     # -- faults ------------------------------------------------------------------------------
 
@@ -289,7 +290,7 @@ class Cluster:
 def testbed(base: Path, verb: str, *args: str) -> None:
     """Run scripts/testbed; what it says on failure is the error."""
     argv = [sys.executable, TESTBED, verb, "--base", str(base), *args]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode:
         raise RuntimeError(f"testbed {verb} {' '.join(args)}: {done.stderr.strip()}")
 
@@ -305,7 +306,7 @@ def brought_up(count: int = 4, *options: str) -> Iterator[Cluster]:
         _measure_coverage(cluster)
         yield cluster
     finally:
-        _, complaint = guard.communicate(timeout=60)
+        _, complaint = guard.communicate(timeout=PATIENCE)
     if guard.returncode:
         raise RuntimeError(f"testbed down: {complaint.strip()}")
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from support.cluster import Cluster
-from support.jobs import PATIENCE, Running
+from support.jobs import Running
+from support.programs import PATIENCE
 from testbed.processes import Process
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from subprocess import Popen
 from typing import IO
 
+from support import ends
 from support.cluster import BIN, Cluster
+from support.programs import PATIENCE
 from testbed.processes import Process
 
 TESTS = Path(__file__).parent.parent
 WORKER = TESTS / "payloads" / "worker.py"
 EXAMPLES = TESTS.parent / "examples"
-PATIENCE = 40.0  # seconds until a test gives up on an event; a busy machine needs a few
 
 
 class Running:
@@ -123,3 +124,13 @@ def of_the_job(cluster: Cluster) -> list[Process]:
     """Every process of a job on any host: agents, workers, their daemons, the runner."""
     marks = {"madrun.agent", str(BIN / "madrun"), str(WORKER), "sleep"}
     return [each for each in cluster.processes() if each.state != "Z" and marks & {*each.argv}]
+
+
+def nothing_left(cluster: Cluster, *hosts: str, but: str = "") -> None:
+    """What is left of jobs on these hosts, on all where none is named, goes by itself."""
+
+    def look() -> list[Process]:
+        found = of_the_job(cluster)
+        return [each for each in found if each.host != but and (not hosts or each.host in hosts)]
+
+    assert ends.gone(look) == []

@@ -14,13 +14,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from support import ends
 from testbed import processes
 
 if TYPE_CHECKING:
     from support.cluster import Cluster
     from testbed.processes import Process
 
-PATIENCE = 3.0
+PATIENCE = 10.0  # seconds; only a test that fails waits so long
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -53,18 +54,15 @@ class Oracle:
 
     def survivors(self, patience: float = PATIENCE) -> list[Process]:
         """Who is still there after a while; empty as soon as nobody is."""
-        end = time.monotonic() + patience
-        while (left := self.newcomers()) and time.monotonic() < end:
-            time.sleep(0.01)
-        return left
+        return ends.gone(self.newcomers, patience)
 
     def clean(self) -> None:
         """Kill every newcomer, and sshd's sessions that wait for a client which is gone."""
-        end = time.monotonic() + PATIENCE
-        while (left := self._strangers()) and time.monotonic() < end:
+        deadline = time.monotonic() + PATIENCE
+        while (left := self._strangers()) and time.monotonic() < deadline:
             for each in left:
                 each.kill()
-            time.sleep(0.01)
+            ends.first_end(left, deadline)
 
 
 def _running(cluster: Cluster | None) -> set[Process]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from support.cluster import BIN, Cluster
-from support.jobs import Running, of_the_job
+from support.jobs import Running
 
 MADRUN, MADAGENT = str(BIN / "madrun"), str(BIN / "madagent")
 GPUS = "--gpus-per-node=2"
@@ -50,13 +49,3 @@ def own_job(cluster: Cluster) -> str:
     found = cluster.run("head", ["squeue", "-h", "-o", "%i"]).stdout.split()
     assert len(found) == 1, found
     return found[0]
-
-
-def gone_within(cluster: Cluster, seconds: float, but: str = "") -> None:
-    """Nothing of a job is left on any host, or on all BUT one, after so long."""
-    deadline = time.monotonic() + seconds
-    while (
-        left := [each for each in of_the_job(cluster) if each.host != but]
-    ) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert left == []

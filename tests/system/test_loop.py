@@ -112,9 +112,12 @@ def test_nothing_runs_after_stop(loop: Loop) -> None:
 
 
 def test_a_loop_can_run_again(loop: Loop) -> None:
-    for _ in range(2):
+    seen: list[int] = []
+    for run in range(2):
+        loop.post(lambda run=run: seen.append(run))  # type: ignore[misc]
         loop.post(loop.stop)
         loop.run()
+    assert seen == [0, 1]
 
 
 def test_watch_calls_back_at_data_and_at_the_end(loop: Loop) -> None:

@@ -43,7 +43,7 @@ def events(group: Path) -> dict[str, str]:
     return dict(line.split() for line in text.splitlines())
 
 
-def await_event(group: Path, key: str, value: str, limit: float = 20) -> None:
+def await_event(group: Path, key: str, value: str, limit: float = 60) -> None:
     """Wait until the cgroup, if there is one, has reached a state."""
     end = time.monotonic() + limit
     while events(group).get(key, value) != value:
@@ -76,6 +76,15 @@ def kill(group: Path) -> None:
     for folder, _, _ in os.walk(group):
         if is_frozen(Path(folder)):
             freeze(Path(folder), False)
+
+
+def members(group: Path) -> list[int]:
+    """The process ids in the cgroup and in those below; none where it does not exist."""
+    found: list[int] = []
+    for folder, _, _ in os.walk(group):
+        with contextlib.suppress(OSError):
+            found += map(int, Path(folder, "cgroup.procs").read_text().split())
+    return found
 
 
 def _kill_members(group: Path) -> None:

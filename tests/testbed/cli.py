@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from testbed import cgroups, faults, life, processes, slurm, state
+from testbed import cgroups, faults, life, slurm, state
 from testbed.kernel import TestbedError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def ps(args: argparse.Namespace) -> None:
     """Show the processes of hosts, with their pids in the host and outside."""
     cluster = state.load(args.base)
     hosts = [cluster.host(name) for name in args.host] or list(cluster.hosts.values())
-    found = processes.of_hosts({host.pidns: host.name for host in hosts if host.alive()})
+    found = [each for host in hosts if host.alive() for each in cluster.processes(host)]
     found.sort(key=lambda process: (process.host, process.pid))
     if args.json:
         print(json.dumps([{**asdict(each), "environ": None} for each in found]))

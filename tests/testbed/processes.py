@@ -1,4 +1,4 @@
-"""Who runs where: read from outside, in one pass over /proc."""
+"""Who runs where: read from outside, in /proc."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from testbed import cgroups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -52,16 +54,19 @@ class Process:
             os.close(descriptor)
 
 
-def of_hosts(namespaces: Mapping[str, str]) -> list[Process]:
-    """All processes in the given pid namespaces (`pid:[4026532299]` -> name of the host)."""
+def of_host(host: str, group: Path, namespace: str) -> list[Process]:
+    """All processes of a host: those of its cgroup that are in its pid namespace.
+
+    What enters a host is in its cgroup before; it is not in its pid namespace until later.
+    """
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in cgroups.members(group):
         try:
-            host = namespaces.get(os.readlink(f"/proc/{pid}/ns/pid"))
+            is_inside = os.readlink(f"/proc/{pid}/ns/pid") == namespace
         except OSError:
             continue
-        if host is not None:
-            found.append(read(int(pid), host))
+        if is_inside:
+            found.append(read(pid, host))
     return _known(found)
 
 

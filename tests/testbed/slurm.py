@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from testbed.state import Cluster, Host
 
-LIMIT = 60.0  # seconds for all nodes to be idle
+LIMIT = 90.0  # seconds for all nodes to be idle
 READY = {"idle", "mix", "alloc"}
 
 # Run by `up`, and by process 1 of a host that boots again: $1 is the host's folder.

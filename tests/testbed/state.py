@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from testbed import cgroups
+from testbed import cgroups, processes
 from testbed.kernel import TestbedError
 
 if TYPE_CHECKING:
@@ -112,6 +112,10 @@ class Cluster:
     def nodes(self) -> list[str]:
         """All hosts but the head."""
         return [name for name in self.hosts if name != "head"]
+
+    def processes(self, host: Host) -> list[processes.Process]:
+        """What runs in a host."""
+        return processes.of_host(host.name, self.host_cgroup(host.name), host.pidns)
 
     def save(self) -> None:
         """Write the state file, whole or not at all."""

@@ -275,13 +275,26 @@ def test_two_ends_of_one_machine_have_one_clock(open_ends: list[Any]) -> None:
     assert runner.channel.clock_of(7).offset == 0.0
 
 
-def test_closing_twice_is_closing(runner: Runner) -> None:
-    runner.channel.close()
-    runner.channel.close()
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
-def test_an_unused_channel_closes() -> None:
-    AgentChannel(at_once, lambda _message: None, lambda _reason: None, 1.0).close()
+def test_a_channel_that_is_closed_twice_closes_nothing_of_anybody_else() -> None:
+    before = open_descriptors()
+    runner = Runner()
+    runner.channel.close()
+    assert open_descriptors() == before, "each descriptor is given back"
+    with open(os.devnull, "rb") as taken:
+        runner.channel.close()
+        assert taken.read() == b""
+
+
+def test_an_unused_channel_gives_back_its_descriptors() -> None:
+    before = open_descriptors()
+    channel = AgentChannel(at_once, lambda _message: None, lambda _reason: None, 1.0)
+    assert open_descriptors() > before
+    channel.close()
+    assert open_descriptors() == before
 
 
 def test_a_beat_is_never_handed_on(runner: Runner, agent: Agent) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -99,15 +98,13 @@ def test_nothing_holds_it_up(diagnosis: Diagnosis, monkeypatch: pytest.MonkeyPat
     release = threading.Event()
 
     def hang(_path: object) -> None:
-        release.wait(20)
+        release.wait()
         raise OSError
 
     monkeypatch.setattr(os, "statvfs", hang)
-    before = time.monotonic()
     try:
         assert diagnosis.cause(end(1, NO_SPACE), limit=0.5).startswith("OSError: [Errno 28]")
         assert diagnosis.cause(end(1, TRACE)) == ""  # the first one hangs still
-        assert time.monotonic() - before < 10
         diagnosis.close()
     finally:
         release.set()

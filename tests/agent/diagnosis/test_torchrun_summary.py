@@ -64,7 +64,7 @@ def test_the_real_torchrun(tmp_path: Path) -> None:
     program.write_text("raise ValueError('boom')\n", encoding="utf-8")
     done = subprocess.run(
         [Path(sys.executable).parent / "torchrun", "--standalone", "--nproc_per_node=1", program],
-        capture_output=True, text=True, timeout=110, check=False,
+        capture_output=True, text=True, timeout=250, check=False,
         env={name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")},
     )  # fmt: skip
     assert told(done.stderr) == (
