@@ -16,6 +16,7 @@ import pytest
 from support.cluster import BIN
 from support.jobs import EXAMPLES, WORKER
 from support.programs import PATIENCE
+from support.terminal import Conversation
 
 MADRUN = BIN / "madrun"
 CPU_LINE = "madrun: no GPU was found on this machine: "

@@ -18,6 +18,7 @@ import pytest
 from support.cluster import BIN
 from support.here import MADRUN, Words, environment
 from support.programs import PATIENCE
+from support.terminal import Conversation
 
 SUM = "import sys, hashlib; d = sys.stdin.buffer.read(); print(len(d), hashlib.md5(d).hexdigest())"
 BYTES = os.urandom(1_000_000)
@@ -152,28 +153,6 @@ def test_a_worker_that_never_reads_stops_the_reading_not_the_job() -> None:
 
 
 # ---- prompts
-
-
-class Conversation:
-    """A program whose output is read as it comes, by someone who answers."""
-
-    def __init__(self, out: int, into: int) -> None:
-        self._out, self._into = out, into
-        self.seen = ""
-
-    def until(self, text: str) -> None:
-        """Read until this was seen; what stands before its end is forgotten."""
-        deadline = time.monotonic() + PATIENCE
-        while text not in self.seen:
-            assert time.monotonic() < deadline
-            data = os.read(self._out, 4096)
-            assert data, f"{text!r} was not seen: {self.seen!r}"
-            self.seen += data.decode().replace("\r\n", "\n")
-        self.seen = self.seen.partition(text)[2]
-
-    def type(self, text: str) -> None:
-        """Answer."""
-        os.write(self._into, text.encode())
 
 
 @contextmanager

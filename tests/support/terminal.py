@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import subprocess
 from collections.abc import Mapping, Sequence
 
@@ -11,10 +12,36 @@ from support.here import MADRUN, Words, environment
 from support.programs import PATIENCE
 
 
+class Conversation:
+    """A program whose output is read as it comes, by someone who answers."""
+
+    def __init__(self, out: int, into: int) -> None:
+        self._out, self._into = out, into
+        self.seen = ""
+
+    def until(self, text: str) -> None:
+        """Read until this was seen; what stands before its end is forgotten."""
+        while text not in self.seen:
+            data = readable(self._out) and os.read(self._out, 4096)
+            assert data, f"{text!r} was not seen: {self.seen!r}"
+            self.seen += data.decode().replace("\r\n", "\n")
+        self.seen = self.seen.partition(text)[2]
+
+    def type(self, text: str) -> None:
+        """Answer."""
+        os.write(self._into, text.encode())
+
+
+def readable(fd: int) -> bool:
+    """Whether there is something to read, or the end, before our patience is over."""
+    return bool(select.select([fd], [], [], PATIENCE)[0])
+
+
 def read_all(fd: int) -> bytes:
     """Everything until nobody holds the terminal any more."""
     seen = b""
     while True:
+        assert readable(fd), f"no end after {seen!r}"
         try:
             data = os.read(fd, 65536)
         except OSError:  # EIO: how Linux says so
