@@ -134,15 +134,16 @@ class Agent:
         """Learn the node rank late, with the job spec, from the name of this host."""
         self._node_rank = node_rank
 
-    def interrupt(self, number: int) -> None:
+    def interrupt(self, number: int, by_parent: bool = False) -> None:
         """A signal told this agent to stop: end here, and tell the runner to end everywhere.
 
-        The second one means at once. SIGKILL is what our guard died of, and no wish.
+        The second one means at once. SIGKILL is what our guard died of, and no wish. ``by_parent``:
+        what had started this agent has sent it.
         """
         at_once = self._interrupted and number != signal.SIGKILL
         self._interrupted = self._interrupted or number != signal.SIGKILL
         if self._state is not AgentState.FINISHED:
-            self._send(Interrupted(number, at_once))
+            self._send(Interrupted(number, at_once, by_parent))
         first = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
         self.end(0.0 if at_once else self._grace, first=first)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from madrun.agent.agent import Agent
 from madrun.hosts.world import World
@@ -43,7 +44,8 @@ class JoinedAgent:
         self.channel.connect(addresses, ports, key)
         hello = Hello(self._node_rank, socket.gethostname(), os.getpid(), os.getppid(), age)
         self.channel.send(hello)
-        follow_signals(self._loop, self._agent.interrupt, self._agent.signal_workers)
+        agent, by_parent = self._agent, partial(self._agent.interrupt, by_parent=True)
+        follow_signals(self._loop, agent.interrupt, agent.signal_workers, by_parent)
         self._loop.run()
         self.channel.close()
         return FAILED if self.problems else self._status

@@ -82,9 +82,15 @@ class Listener(Protocol):
     def tool_says(self, text: str) -> None:
         """What the user should know at once, from the one tool that a backend runs."""
 
-    def tool_ended(self, reason: str, at: float) -> None:
+    def tool_started(self, carries_signals: bool) -> None:
+        """The one tool that a backend runs has started: its end will be told.
+
+        ``carries_signals``: its users can have it signal the agents (scancel --signal).
+        """
+
+    def tool_ended(self, reason: str, at: float, well: bool) -> None:
         """The one tool that a backend runs has ended, after its agents or before; it tells
-        nothing more of them. ``at`` in seconds of the monotonic clock."""
+        nothing more of them. ``at`` in seconds of the monotonic clock; ``well``: with status 0."""
 
 
 def tell_step(listener: Listener, node_rank: int, step: str) -> None:

@@ -120,6 +120,7 @@ TOOL = Tool(
         "MUNGE_",
     ),
     all_or_none=True,
+    carries_signals=True,
     find_failure=find_failure,
     is_noise=is_noise,
     news=news,

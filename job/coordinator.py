@@ -50,6 +50,7 @@ _SAY_AFTER, _SAY_AGAIN = 1.0, 5.0  # seconds
 _KILL_ALLOWANCE = 10.0  # seconds an agent may need beyond the grace: kill, look, flush
 _CONSOLE_LIMIT = 3.0
 _ANSWER_ALLOWANCE = 5.0  # seconds beyond a connection's own limit: a login has several steps
+_TOOL_LIMIT = 20.0  # seconds for a tool without agents, where its end says what happened
 _LEAVING_LIMIT = 2.0  # seconds for agents that have nothing left to do
 
 
@@ -108,7 +109,6 @@ class Coordinator:
         self._end_timer: Timer | None = None
         self._leaving_timer: Timer | None = None
         self._pause: Timer | None = None
-        self._was_told = False
         self._begun = 0.0
 
     def run(self, link: Link, leaving: Leaving = Leaving.UNSEEN) -> Outcome:
@@ -156,12 +156,16 @@ class Coordinator:
         """See madrun.backends.base.Listener."""
         self._post(lambda now: self._machine.gone(node_rank, reason, now))
 
-    def tool_ended(self, reason: str, at: float) -> None:
+    def tool_started(self, carries_signals: bool) -> None:
+        """See madrun.backends.base.Listener."""
+        self._loop.post(lambda: self._machine.tool_started(carries_signals))
+
+    def tool_ended(self, reason: str, at: float, well: bool) -> None:
         """See madrun.backends.base.Listener."""
 
         def ended(_now: float) -> list[Action]:
             self.event_log.note("tool_ended", at, reason=reason)
-            return self._machine.tool_ended(reason, at)
+            return self._machine.tool_ended(reason, at, well)
 
         self._post(ended)
 
@@ -186,23 +190,18 @@ class Coordinator:
         self._do(self._machine.gone(node_rank, reason, time.monotonic() - seconds))
 
     def stop(self, number: int) -> None:
-        """A signal that ends the job; the second one ends it at once.
-
-        A scheduler's signal reaches all nodes: that an agent has told us of it makes no second one.
-        """
+        """A signal that ends the job; the second one ends it at once."""
         self.event_log.signal(number, time.monotonic())
-        first, self._was_told = not self._was_told, True
-        if first:
+        if not self._machine.causes.stopped_by:
             self._loop.call_later(_SAY_AFTER, self._name_the_stubborn)
         elif self._end_timer is not None:  # from now on there is no grace to wait for
             self._end_timer.cancel()
             self._end_timer = self._loop.call_later(_KILL_ALLOWANCE, self._ending_is_late)
-        if not first or not self._machine.stopped_by:
-            self._do(self._machine.stop(number, time.monotonic()))
+        self._do(self._machine.stop(number, time.monotonic()))
 
     def _name_the_stubborn(self) -> None:
         """The user waits for the prompt: say for whom, and what can be done."""
-        names, number = stubborn(self._machine), self._machine.stopped_by
+        names, number = stubborn(self._machine), self._machine.causes.first_signal
         if names:
             again = "Ctrl-C" if number == signal.SIGINT else "a signal"
             self._console.say(f"madrun: ending: waiting for {names}; {again} again kills")
@@ -283,7 +282,8 @@ class Coordinator:
         over = machine.leaving or machine.state is JobState.OVER
         if self._leaving is not Leaving.TOGETHER or not over:
             return True
-        if machine.stopped_by or not worker_was_signalled(machine):
+        told = machine.causes.stopped_by or machine.causes.interruptions
+        if told or not worker_was_signalled(machine):
             return True
         if self._pause is None:
             self._pause = self._loop.call_later(SAME_SIGNAL, self._follow_phase)
@@ -293,7 +293,8 @@ class Coordinator:
         """Once nothing runs any more, the agents leave, and then we do."""
         machine = self._machine
         if machine.leaving and self._leaving_timer is None:
-            self._leaving_timer = self._loop.call_later(_LEAVING_LIMIT, self._ending_is_late)
+            limit = _TOOL_LIMIT if machine.causes.await_tool else _LEAVING_LIMIT
+            self._leaving_timer = self._loop.call_later(limit, self._ending_is_late)
             if self._leaving is Leaving.TOGETHER:
                 status = outcome_of(machine).status
                 for node_rank in machine.node_ranks:

@@ -123,9 +123,9 @@ class EventLog:
         machine = self._machine
         for problem in machine.problems[self._problems :]:
             self._trouble("problem", problem)
-        for loss in machine.losses[self._losses :]:
+        for loss in machine.causes.losses[self._losses :]:
             self._trouble("lost", loss)
-        self._problems, self._losses = len(machine.problems), len(machine.losses)
+        self._problems, self._losses = len(machine.problems), len(machine.causes.losses)
         if machine.state is not self._state:
             self._state = machine.state
             self.note("state", now, state=machine.state.name.lower())

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from madrun.hosts import hostlist
+from madrun.job.causes import NEVER
 from madrun.job.state_machine import StateMachine
 from madrun.job.states import JobState, Problem
 from madrun.output.failure_report import (
@@ -55,7 +57,7 @@ def outcome_of(machine: StateMachine) -> Outcome:
 
     A worker that was told to stop is never the cause, whatever its exit status.
     """
-    if machine.problems and not machine.stopped_in_launch:
+    if machine.problems and not machine.causes.stopped_in_launch:
         return _not_started(machine)
     causes = _causes(machine)
     if causes:
@@ -69,7 +71,7 @@ def outcome_of(machine: StateMachine) -> Outcome:
 
 
 def _causes(machine: StateMachine) -> list[tuple[float, Outcome]]:
-    """All that alone would have ended the job, and when it happened."""
+    """All that alone would have ended the job, and when; of two at one time the first counts."""
     causes: list[tuple[float, Outcome]] = []
     ended = ended_because_of_it(machine.ends)
     first = first_failure(machine.ends)
@@ -78,24 +80,37 @@ def _causes(machine: StateMachine) -> list[tuple[float, Outcome]]:
         status = exit_status(first.exited.status)
         outcome = failed(OutcomeKind.WORKER, cause, status, more, first.exited.rank)
         causes.append((first.at, outcome))
-    if machine.tool_end is not None:
-        tool = failed(OutcomeKind.TOOL, machine.tool_end.reason, more=ended)
-        causes.append((machine.tool_end.at, tool))
-    if machine.losses:
-        loss = min(machine.losses, key=lambda each: each.at)
+    known = machine.causes
+    for loss in sorted(known.losses, key=lambda each: each.at)[:1]:
         causes.append((loss.at, failed(OutcomeKind.HOST, _lost(machine, loss), more=ended)))
-    if machine.own_guard_gone:
+    if known.tool_end is not None:
+        tool = failed(OutcomeKind.TOOL, known.tool_end.reason, more=ended)
+        causes.append((known.tool_end.at, tool))
+    if known.own_guard_gone:
         cause = "the guard of the runner was killed"
-        causes.append((machine.stopped_at, failed(OutcomeKind.GUARD, cause, more=ended)))
-    elif machine.stopped_by:
-        cause = f"stopped by {signal.Signals(machine.stopped_by).name}"
-        stopped = failed(OutcomeKind.SIGNAL, cause, 128 + machine.stopped_by, ended)
-        # That a scheduler's signal reached a worker first is not the worker's doing.
-        reached = worker_was_signalled(machine) == machine.stopped_by
-        causes.append((machine.stopped_at - (SAME_SIGNAL if reached else 0.0), stopped))
-    if machine.concluded_at < float("inf") and not machine.unfinished() and not machine.left:
-        causes.append((machine.concluded_at, _SUCCESS))
+        causes.append((known.stopped_at, failed(OutcomeKind.GUARD, cause, more=ended)))
+    elif known.stopped_by:
+        at = _wished_at(machine, known.stopped_by, known.stopped_at)
+        causes.append((at, _stopped(known.stopped_by, "", ended)))
+    if known.interruptions:
+        at, number = min((each.at, each.number) for each in known.interruptions.values())
+        hosts = hostlist.fold(machine.host(each) for each in sorted(known.interruptions))
+        agents = "agent" if len(known.interruptions) == 1 else "agents"
+        stopped = _stopped(number, f", sent to the {agents} on {hosts}", ended)
+        causes.append((_wished_at(machine, number, at), stopped))
+    if known.concluded_at < NEVER and not machine.unfinished() and not machine.left:
+        causes.append((known.concluded_at, _SUCCESS))
     return causes
+
+
+def _stopped(number: int, where: str, ended: Sequence[str]) -> Outcome:
+    cause = f"stopped by {signal.Signals(number).name}{where}"
+    return failed(OutcomeKind.SIGNAL, cause, 128 + number, ended)
+
+
+def _wished_at(machine: StateMachine, number: int, at: float) -> float:
+    """That a scheduler's signal reached a worker before us is not the worker's doing."""
+    return at - SAME_SIGNAL if worker_was_signalled(machine) == number else at
 
 
 def worker_was_signalled(machine: StateMachine) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
+from madrun.job.causes import Causes, Interruption
 from madrun.job.states import (
     ALIVE,
     DONE,
@@ -23,7 +24,6 @@ from madrun.job.states import (
     NodeStatus,
     Problem,
     Tell,
-    ToolEnd,
     compare_devices,
     places,
 )
@@ -74,15 +74,9 @@ class StateMachine:
         self.agents_leave = agents_leave  # a backend tells when each agent's process has ended
         self.state = JobState.CONNECTING
         self.problems: list[Problem] = []
-        self.losses: list[Problem] = []
+        self.causes = Causes()
         self.ends: list[WorkerEnd] = []
         self.left: dict[int, tuple[str, ...]] = {}
-        self.tool_end: ToolEnd | None = None
-        self.stopped_by = 0
-        self.own_guard_gone = False  # it was no signal that somebody sent us
-        self.stopped_at = float("inf")
-        self.stopped_in_launch = False  # before it was known whether the hosts can run it
-        self.concluded_at = float("inf")  # when the client of a server has succeeded
         self.started_at = 0.0
         self.master = ("", 0)
         self.node_ranks = tuple(node_ranks or range(len(spec.world.nodes)))
@@ -115,13 +109,10 @@ class StateMachine:
         node.state = NodeState.LOST
         if known:  # its problem is on the list already
             return self._settled([])
-        if self.tool_end is not None:  # before which it may have been heard last
-            now = max(now, self.tool_end.at)
-        problem = Problem(node_rank, reason, FAILED, now)
         if self.launching:
-            self.problems.append(problem)
+            self.problems.append(Problem(node_rank, reason, FAILED, now))
             return self._go_on(now)
-        self.losses.append(problem)
+        self.causes.lost(node_rank, reason, FAILED, now)
         return self._settled(self._end_all(f"{self.host(node_rank)} is lost"))
 
     def gone(self, node_rank: int, reason: str, now: float) -> list[Action]:
@@ -132,14 +123,18 @@ class StateMachine:
             return self._settled([])
         return self.lost(node_rank, reason, now)
 
-    def tool_ended(self, reason: str, now: float) -> list[Action]:
-        """The one tool that had started all agents has ended: as it should once they have left.
+    def tool_started(self, carries_signals: bool = False) -> None:
+        """One tool starts all agents; its end will be told. Some send agents others' signals."""
+        self.causes.tool_runs, self.causes.tool_carries = True, carries_signals
+
+    def tool_ended(self, reason: str, now: float, well: bool = False) -> list[Action]:
+        """The tool has ended: as it should once the agents have left, and ``well``.
 
         During the launch, hosts that have not come do not come any more; where one of them has
         its own reason, that is the reason for the others as well. Later the agents, which still
         answer or are silent, are told to end.
         """
-        self.agents_leave = False  # nobody is left to tell of it
+        self.agents_leave = self.causes.tool_runs = False  # nobody is left to tell of it
         known, actions = bool(self.problems), list[Action]()
         for node_rank, node in self._nodes.items():
             if not self.launching or node.greeted or node.state is NodeState.LOST:
@@ -149,9 +144,7 @@ class StateMachine:
                 actions += self._go_on(now)
             else:
                 actions += self.lost(node_rank, reason, now)
-        after = [each.at for each in self.losses if each.at >= now]  # it took them along
-        if self.tool_end is None and (after or self._alive()):
-            self.tool_end = ToolEnd(reason, now)
+        if self.causes.tool_ended(reason, now, well, cut_off=bool(self._alive())):
             actions += self._end_all(reason)
         return self._settled(actions)
 
@@ -171,11 +164,8 @@ class StateMachine:
                 return self._started(node_rank)
             case Exited() if node.state in ALIVE:
                 return self._exited(node_rank, message, at)
-            case Interrupted(signal.SIGKILL) if node.state in ALIVE:
-                return self._guard_lost(node_rank, now)
-            case Interrupted(number, at_once) if node.state in ALIVE:
-                # Several agents may tell of one signal: only one that had two says so.
-                return self.stop(number, now) if at_once or not self.stopped_by else []
+            case Interrupted() if node.state in ALIVE:
+                return self._interrupted(node_rank, message, now)
             case Concluded() | Drained() | Finished() if node.state in ALIVE:
                 return self._on_the_way_out(node_rank, message, at, now)
         return []
@@ -184,16 +174,18 @@ class StateMachine:
 
     def stop(self, number: int, now: float) -> list[Action]:
         """A signal asks the job to end; a second one, whichever, ends it at once."""
-        if not self.stopped_by:
-            self.stopped_by, self.stopped_at, self.stopped_in_launch = number, now, self.launching
+        causes = self.causes
+        if not causes.stopped_by:
+            causes.stopped_by, causes.stopped_at = number, now
+            causes.stopped_in_launch = self.launching
             return self._settled(self._end_in_order(f"signal {number}"))
         return self._end_all("a second signal", grace=0.0)
 
     def guard_gone(self, now: float) -> list[Action]:
         """Our own guard was killed: the job ends as by a signal."""
-        if self.stopped_by:
+        if self.causes.stopped_by:
             return []
-        self.own_guard_gone = True
+        self.causes.own_guard_gone = True
         return self.stop(signal.SIGTERM, now)
 
     def time_is_up(self, limit: float, now: float) -> list[Action]:
@@ -319,13 +311,9 @@ class StateMachine:
         knows_all = len(self._nodes) == len(self.spec.world.nodes)
         statuses = list(self._nodes.values())
         peers = places(statuses, self.master[0]) if self._serves and knows_all else ((), ())
-        return [
-            Tell(
-                rank,
-                Go(self.master[0] if rank == self.node_ranks[0] else node.master, port, *peers),
-            )
-            for rank, node in self._nodes.items()
-        ]
+        self._nodes[self.node_ranks[0]].master = self.master[0]
+        nodes = self._nodes.items()
+        return [Tell(rank, Go(node.master, port, *peers)) for rank, node in nodes]
 
     def _started(self, node_rank: int) -> list[Action]:
         self._nodes[node_rank].state = NodeState.STARTED
@@ -341,14 +329,22 @@ class StateMachine:
             return []
         return self._end_all(f"{self.process_table.name(message.rank)} failed")
 
-    def _guard_lost(self, node_rank: int, now: float) -> list[Action]:
-        """An agent's guard was killed; the agent itself ends its workers and will say so."""
-        reason = "the agent's guard was killed"
-        if self.launching:
-            return self._unable(node_rank, reason, FAILED, now)
-        if self.state is not JobState.ENDING:
-            self.losses.append(Problem(node_rank, reason, FAILED, now))
-        return self._end_all(f"the guard on {self.host(node_rank)} was killed")
+    def _interrupted(self, node_rank: int, message: Interrupted, now: float) -> list[Action]:
+        """An agent was sent a signal, or its guard was killed; it ends its workers by itself."""
+        told, is_kill = self.causes.interruptions, message.number == signal.SIGKILL
+        guard = "the agent's guard was killed"
+        if self.launching and is_kill:
+            return self._unable(node_rank, guard, FAILED, now)
+        if self.state is not JobState.ENDING or told:
+            if not is_kill:
+                self.causes.stopped_in_launch |= self.launching
+                told.setdefault(node_rank, Interruption(message.number, now, message.by_parent))
+            elif node_rank not in told:  # else a tool kills what does not follow a signal at once
+                self.causes.lost(node_rank, guard, FAILED, now)
+        reason = f"{self.host(node_rank)} was sent signal {message.number}"
+        if message.at_once:
+            return self._end_all("a second signal", grace=0.0)
+        return self._end_all(reason) if is_kill else self._end_in_order(reason)
 
     def _finished(self, node_rank: int, left: tuple[str, ...], now: float) -> list[Action]:
         self._nodes[node_rank].state = NodeState.FINISHED
@@ -366,7 +362,7 @@ class StateMachine:
             return []
         self.state, self._grace = JobState.ENDING, min(grace, self._grace)
         self._stop_order.begin(upto)
-        first = signal.SIGINT if self.stopped_by == signal.SIGINT else signal.SIGTERM
+        first = signal.SIGINT if self.causes.first_signal == signal.SIGINT else signal.SIGTERM
         return [Tell(rank, End(self._grace, reason, upto, first)) for rank in self._alive()]
 
     def _end_in_order(self, reason: str) -> list[Action]:
@@ -378,7 +374,7 @@ class StateMachine:
     ) -> list[Action]:
         match message:
             case Concluded():
-                self.concluded_at = min(at, self.concluded_at)
+                self.causes.concluded_at = min(at, self.causes.concluded_at)
                 return self._end_in_order("the client is done")
             case Drained(following):
                 self._stop_order.heard(node_rank, following)
@@ -396,6 +392,7 @@ class StateMachine:
     def _settled(self, actions: list[Action]) -> list[Action]:
         """With these actions the job is over, if there is nobody left to wait for."""
         waiting = {*ALIVE, NodeState.FINISHED} if self.agents_leave else ALIVE
-        if not any(node.state in waiting for node in self._nodes.values()):
+        here = any(node.state in waiting for node in self._nodes.values())
+        if not here and not self.causes.await_tool:
             self.state = JobState.OVER
         return actions

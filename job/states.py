@@ -72,13 +72,6 @@ class Problem(NamedTuple):
     at: float
 
 
-class ToolEnd(NamedTuple):
-    """The tool that had started all agents ended before they had; ``at`` as in Problem."""
-
-    reason: str
-    at: float
-
-
 class NodeStatus:
     """What is known of one node."""
 

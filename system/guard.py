@@ -173,7 +173,7 @@ class _Guard:
         elif number in ending_signals():
             self._begin_end(number)
             if not (number == signal.SIGINT and got.si_code == _SI_KERNEL):
-                os.kill(self._core, passed(number))
+                os.kill(self._core, passed(number, by_parent=got.si_pid == os.getppid()))
         elif number in PASSED_ON:
             os.kill(self._core, number)
         elif number == signal.SIGTSTP and self._stops:

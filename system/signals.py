@@ -21,7 +21,9 @@ _SAME, _SAME_BY_THE_OTHER_WAY = 0.1, 0.5
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
 _FIRST_PASSED = signal.SIGRTMIN + 8  # the C library and Python use none of these
-HOLD_OUTPUT, RELEASE_OUTPUT = _FIRST_PASSED + len(ENDING), _FIRST_PASSED + len(ENDING) + 1
+_FIRST_OF_PARENT = _FIRST_PASSED + len(ENDING)
+HOLD_OUTPUT = _FIRST_OF_PARENT + len(ENDING)
+RELEASE_OUTPUT = HOLD_OUTPUT + 1
 # A process that raised one of these has a fault; blocked or handled, they would hide it.
 _FAULTS = {
     signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
@@ -37,9 +39,22 @@ def ending_signals() -> tuple[signal.Signals, ...]:
     return tuple(each for each in ENDING if not (ignored and each is signal.SIGHUP))
 
 
-def passed(number: int) -> int:
-    """The number under which a guard passes an ending signal on to its core."""
-    return _FIRST_PASSED + ENDING.index(signal.Signals(number))
+def passed(number: int, by_parent: bool = False) -> int:
+    """The number under which a guard passes an ending signal on to its core.
+
+    ``by_parent``: the process that started the guard has sent it.
+    """
+    first = _FIRST_OF_PARENT if by_parent else _FIRST_PASSED
+    return first + ENDING.index(signal.Signals(number))
+
+
+def was_sent_by_parent(number: int) -> bool:
+    """Whether a number that a core got says that the guard's parent has sent the signal.
+
+    >>> was_sent_by_parent(passed(signal.SIGTERM, True)), was_sent_by_parent(signal.SIGTERM)
+    (True, False)
+    """
+    return _FIRST_OF_PARENT <= number < HOLD_OUTPUT
 
 
 def sent_as(number: int) -> int:
@@ -48,8 +63,8 @@ def sent_as(number: int) -> int:
     >>> sent_as(passed(signal.SIGINT)) == sent_as(signal.SIGINT) == signal.SIGINT
     True
     """
-    place = number - _FIRST_PASSED
-    return ENDING[place] if 0 <= place < len(ENDING) else number
+    known = _FIRST_PASSED <= number < HOLD_OUTPUT
+    return ENDING[(number - _FIRST_PASSED) % len(ENDING)] if known else number
 
 
 def hold_signals() -> None:
@@ -84,21 +99,27 @@ def reset_signals() -> None:
 
 
 def follow_signals(
-    loop: Loop, on_end: Callable[[int], None], on_passed: Callable[[int], None]
+    loop: Loop,
+    on_end: Callable[[int], None],
+    on_passed: Callable[[int], None],
+    on_parents_end: Callable[[int], None] | None = None,
 ) -> None:
     """From now on, a loop gets our signals: ``on_end`` once for each wish to end the job.
 
-    So a second call means: at once. ``on_passed`` gets those that go on to the workers.
+    So a second call means: at once. ``on_passed`` gets those that go on to the workers,
+    ``on_parents_end`` instead of ``on_end`` the wishes of the process that started our guard.
     """
     wishes = Wishes()
 
     def arrived(number: int) -> None:
         if wishes.is_new(number, time.monotonic()):
-            on_end(sent_as(number))
+            tell = on_parents_end if was_sent_by_parent(number) else None
+            (tell or on_end)(sent_as(number))
 
     for number in ending_signals():
         loop.on_signal(number, arrived)
         loop.on_signal(passed(number), arrived)
+        loop.on_signal(passed(number, by_parent=True), arrived)
     for number in PASSED_ON:
         loop.on_signal(number, on_passed)
 

@@ -164,11 +164,13 @@ class Dropped(NamedTuple):
 class Interrupted(NamedTuple):
     """The agent was told by a signal to stop: the job is to end everywhere.
 
-    SIGKILL: it was its guard that was told. ``at_once`` is true for a second signal.
+    SIGKILL: it was its guard that was told. ``at_once`` is true for a second signal, ``by_parent``
+    where the process that started the agent has sent it: the tool, where there is one.
     """
 
     number: SignalNumber
     at_once: bool = False
+    by_parent: bool = False
 
 
 class Finished(NamedTuple):

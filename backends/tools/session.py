@@ -123,6 +123,7 @@ class ToolSession:
         except OSError as error:
             raise ClusterError(f"{path} cannot be started: {error.strerror}") from None
         give_back_limit(self._process.pid)
+        self._listener.tool_started(self._tool.carries_signals)
         for node_rank in range(len(self._launch.hosts)):
             tell_step(self._listener, node_rank, "asked")
         output = self._process.stdout
@@ -212,7 +213,7 @@ class ToolSession:
         self._giving_up.start()
 
     def _give_up(self, reason: str) -> None:
-        self._listener.tool_ended(reason, time.monotonic())
+        self._listener.tool_ended(reason, time.monotonic(), well=False)
 
     def _wait(self) -> None:
         process, reader = self._process, self._reader
@@ -224,7 +225,7 @@ class ToolSession:
         reader.join(_LAST_READ)  # children that live on may hold the pipe open
         last = " | ".join(self._words.last[-3:])
         words = f"{os.path.basename(str(process.args[0]))} {exit_words(status)}"  # type: ignore[index]
-        self._listener.tool_ended(f"{words}: {last}" if last else words, at)
+        self._listener.tool_ended(f"{words}: {last}" if last else words, at, well=status == 0)
 
 
 def _end_children() -> None:

@@ -46,7 +46,8 @@ class Tool(NamedTuple):
     variables begin that the tool reads; of ours it gets no others but a login's.
 
     ``labels``: it puts the host before each line. ``all_or_none``: one host that cannot be reached
-    keeps it from starting any. ``ssh_variables`` are those in which its ssh is given words.
+    keeps it from starting any. ``carries_signals``: its users can have it signal the agents, and
+    then it ends well. ``ssh_variables`` are those in which its ssh is given words.
 
     Of a line that it prints, ``find_failure`` says which host could not be reached and why,
     ``find_end`` on which host the command has ended, ``is_noise`` whether it says nothing of
@@ -60,6 +61,7 @@ class Tool(NamedTuple):
     prefixes: tuple[str, ...] = ()
     labels: bool = False
     all_or_none: bool = False
+    carries_signals: bool = False
     ssh_variables: tuple[str, ...] = ()
     accepts: Callable[[str], bool] = _accepts_any
     find_failure: Callable[[str], Failure | None] = find_failure

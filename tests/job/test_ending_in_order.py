@@ -18,7 +18,9 @@ def serving(nodes: int = 3) -> History:
 
 
 def ends(history: History, reason: str, upto: int, grace: float = GRACE) -> list[tuple[int, End]]:
-    first = signal.SIGINT if history.machine.stopped_by == signal.SIGINT else signal.SIGTERM
+    first = (
+        signal.SIGINT if history.machine.causes.first_signal == signal.SIGINT else signal.SIGTERM
+    )
     return [(node, End(grace, reason, upto, first)) for node in history.everybody]
 
 

@@ -61,7 +61,7 @@ def test_it_is_over_when_the_agents_have_left_too() -> None:
     assert history.machine.leaving
     history.machine.gone(0, "ended", history.now)
     assert history.state() is JobState.OVER
-    assert not history.machine.losses
+    assert not history.machine.causes.losses
 
 
 def test_one_node_needs_no_way_to_its_master() -> None:
@@ -244,7 +244,7 @@ def test_a_lost_node_ends_the_others_and_is_not_waited_for() -> None:
     history = History().running()
     actions = history.machine.gone(1, "no word", 200.0)
     assert told(actions) == [(node, End(GRACE, "node1 is lost")) for node in (0, 2)]
-    assert [(each.node_rank, each.at) for each in history.machine.losses] == [(1, 200.0)]
+    assert [(each.node_rank, each.at) for each in history.machine.causes.losses] == [(1, 200.0)]
     assert history.machine.gone(1, "again", 201.0) == []
     history.finished(0, 2)
     assert history.state() is JobState.OVER
@@ -261,7 +261,7 @@ def test_going_after_finished_is_no_loss() -> None:
     history = History(nodes=2).running()
     history.finished(0)
     history.machine.gone(0, "ended", 200.0)
-    assert not history.machine.losses
+    assert not history.machine.causes.losses
     assert history.state() is JobState.RUNNING
 
 
@@ -272,7 +272,7 @@ def test_a_signal_ends_all(number: signal.Signals) -> None:
     first = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
     reason = f"signal {int(number)}"
     assert told(actions) == [(node, End(GRACE, reason, first=first)) for node in range(3)]
-    assert (history.machine.stopped_by, history.machine.stopped_at) == (number, 200.0)
+    assert (history.machine.causes.stopped_by, history.machine.causes.stopped_at) == (number, 200.0)
 
 
 @pytest.mark.parametrize("second", ENDING)
@@ -282,15 +282,15 @@ def test_a_second_signal_ends_at_once_and_a_third_changes_nothing(second: signal
     actions = history.machine.stop(second, 201.0)
     assert told(actions) == [(node, End(0.0, "a second signal")) for node in range(3)]
     assert history.machine.stop(signal.SIGINT, 202.0) == []
-    assert history.machine.stopped_at == 200.0
+    assert history.machine.causes.stopped_at == 200.0
 
 
-def test_a_signal_told_by_an_agent_counts_as_ours() -> None:
+def test_a_signal_told_by_an_agent_ends_all() -> None:
     history = History().running()
     assert told_kinds(history.hears(1, Interrupted(signal.SIGTERM))) == [
         (0, "End"), (1, "End"), (2, "End"),
     ]  # fmt: skip
-    assert history.machine.stopped_by == signal.SIGTERM
+    assert list(history.machine.causes.interruptions) == [1]
 
 
 def test_one_who_comes_when_it_is_ending_is_sent_away() -> None:
@@ -341,7 +341,7 @@ def snapshot(history: History) -> object:
     return (
         history.state(),
         tuple(machine.problems),
-        tuple(machine.losses),
+        tuple(machine.causes.losses),
         tuple(machine.missing()),
         tuple(machine.unfinished()),
     )

@@ -138,7 +138,7 @@ class AnyLife(RuleBasedStateMachine):
                 self.ended_well.add(rank)
             case Exited(status=status, ended=False):
                 self.causes.append((at, exit_status(status)))
-            case Interrupted(number) if not self.machine.stopped_by:
+            case Interrupted(number) if not self.machine.causes.stopped_by:
                 self.causes.append((self.now, 128 + number))
             case Finished():
                 agent.over = True
@@ -230,7 +230,7 @@ class AnyLife(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_over())
     def the_user_is_tired_of_it(self, number: int) -> None:
         now = self.tick()
-        if not self.machine.stopped_by:
+        if not self.machine.causes.stopped_by:
             self.causes.append((now, 128 + number))
         self.follow(self.machine.stop(number, now))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from madrun.job.outcome import outcome_of
 from madrun.job.states import JobState
 from madrun.record.event import OutcomeKind
@@ -101,3 +103,107 @@ def test_a_killed_tool_is_the_cause_of_what_it_took_along() -> None:
     history.machine.tool_ended(DIED, killed)
     assert history.state() is JobState.OVER
     assert outcome_of(history.machine).kind is OutcomeKind.TOOL
+
+
+def interrupted(*nodes: int) -> History:
+    """A job under a tool; its agents on these nodes were sent SIGTERM; all have ended and left."""
+    history = History(agents_leave=True).running()
+    history.machine.tool_started()
+    for node in nodes:
+        history.hears(node, Interrupted(signal.SIGTERM))
+    return history
+
+
+def left(history: History, *but: int) -> History:
+    """All agents have ended and left, except some."""
+    for node in set(history.everybody) - set(but):
+        history.finished(node)
+        history.machine.gone(node, "the agent ended with status 0", history.now)
+    return history
+
+
+def told_of(history: History) -> tuple[int, OutcomeKind, str]:
+    assert history.state() is JobState.OVER
+    outcome = outcome_of(history.machine)
+    return outcome.status, outcome.kind, outcome.cause
+
+
+def test_a_tool_that_is_told_to_end_tells_its_agents_first_and_is_the_cause() -> None:
+    history = left(interrupted(2, 0, 1))
+    assert history.state() is not JobState.OVER, "the tool's end says whose wish it was"
+    history.machine.tool_ended("mpirun exited with status 143", history.now + 1, well=False)
+    assert told_of(history) == (125, OutcomeKind.TOOL, "mpirun exited with status 143")
+
+
+def test_a_tool_that_kills_what_it_has_told_is_the_cause_too() -> None:
+    history = interrupted(0, 1, 2)
+    for node in history.everybody:
+        history.hears(node, Interrupted(signal.SIGKILL))
+    left(history).machine.tool_ended(DIED, history.now + 1, well=False)
+    assert told_of(history) == (125, OutcomeKind.TOOL, DIED)
+
+
+@pytest.mark.parametrize("carries", [False, True])
+def test_a_tool_that_has_signalled_its_agents_and_ends_well_is_asked_whose_signals_it_sends(
+    carries: bool,
+) -> None:
+    """mpiexec.hydra ends with status 0 when it was told to end; scancel's signals go by Slurm."""
+    history = History(agents_leave=True).running()
+    history.machine.tool_started(carries)
+    for node in history.everybody:
+        history.hears(node, Interrupted(signal.SIGTERM, by_parent=True))
+    left(history).machine.tool_ended("mpiexec.hydra exited with status 0", history.now, well=True)
+    kind = OutcomeKind.SIGNAL if carries else OutcomeKind.TOOL
+    assert told_of(history)[:2] == (143 if carries else 125, kind)
+
+
+@pytest.mark.parametrize("nodes", [(1,), (1, 2)])
+def test_a_signal_to_an_agent_is_told_with_its_host_where_the_tool_ends_well(
+    nodes: tuple[int, ...],
+) -> None:
+    history = left(interrupted(*nodes))
+    history.machine.tool_ended("srun exited with status 0", history.now + 1, well=True)
+    where = "agent on node1" if nodes == (1,) else "agents on node[1-2]"
+    cause = f"stopped by SIGTERM, sent to the {where}"
+    assert told_of(history) == (143, OutcomeKind.SIGNAL, cause)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["at once", "later than the others' signal"])
+def test_an_agents_guard_is_the_cause_of_what_the_tool_sends_the_others(first: bool) -> None:
+    """Slurm ends all tasks when one has died; which agent's word comes first is chance."""
+    history = interrupted(*(() if first else (0, 2)))
+    history.hears(1, Interrupted(signal.SIGKILL))
+    if first:
+        history.hears(0, Interrupted(signal.SIGTERM))
+    left(history).machine.tool_ended("srun exited with status 137", history.now, well=False)
+    status, kind, cause = told_of(history)
+    assert (status, kind) == (125, OutcomeKind.HOST)
+    assert cause.startswith("host node1 was lost at ")
+
+
+def test_an_agent_that_was_killed_is_the_cause_of_what_the_tool_sends_the_others() -> None:
+    history = interrupted(0, 2)
+    history.machine.gone(1, "the agent died of signal 9", history.now)
+    left(history, 1).machine.tool_ended("srun exited with status 125", history.now, well=False)
+    assert told_of(history)[:2] == (125, OutcomeKind.HOST)
+
+
+def test_after_the_users_own_signal_nobody_waits_for_the_tool() -> None:
+    history = interrupted()
+    history.machine.stop(signal.SIGINT, history.now)
+    history.hears(0, Interrupted(signal.SIGTERM))
+    assert told_of(left(history)) == (130, OutcomeKind.SIGNAL, "stopped by SIGINT")
+
+
+def test_a_failure_stays_the_cause_of_what_the_tool_makes_of_it() -> None:
+    history = interrupted()
+    history.exited(3, 7)
+    history.hears(0, Interrupted(signal.SIGTERM))
+    assert told_of(left(history))[:2] == (7, OutcomeKind.WORKER)
+
+
+def test_where_each_agent_was_started_by_itself_nobody_is_waited_for() -> None:
+    history = History(agents_leave=True).running()
+    history.hears(2, Interrupted(signal.SIGTERM))
+    cause = "stopped by SIGTERM, sent to the agent on node2"
+    assert told_of(left(history)) == (143, OutcomeKind.SIGNAL, cause)

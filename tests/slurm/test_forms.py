@@ -130,6 +130,8 @@ def test_a_signal_to_the_step_is_the_exit_status(cluster: Cluster, form: Form) -
     cluster.run("head", ["scancel", "--signal=INT", f"{own_job(cluster)}.0"])
     assert job.wait() == 130, job.stderr
     assert "stopped by SIGINT" in job.stderr
+    if form is BACKEND:
+        assert "sent to the agents on node[01-04]" in job.stderr
     assert of_the_job(cluster) == []
 
 
@@ -159,6 +161,18 @@ def test_signals_to_srun(cluster: Cluster, number: int) -> None:
     nothing_left(cluster)
 
 
+def test_srun_that_is_told_to_end_is_the_cause(cluster: Cluster) -> None:
+    """It ends its tasks as well: nobody has sent them, or madrun, a signal."""
+    job = BACKEND.start(cluster, "--grace", "5", WORKER, "hold", "daemons")
+    job.up(8)
+    sruns = [each for each in cluster.processes("head") if each.argv[0] == "srun"]
+    os.kill(min(sruns, key=lambda each: each.started).outer_pid, signal.SIGTERM)
+    assert job.wait() == 125, job.stderr
+    assert "madrun: srun " in job.stderr
+    assert "stopped by" not in job.stderr
+    nothing_left(cluster)
+
+
 @both
 def test_sigkill_of_srun(cluster: Cluster, form: Form) -> None:
     job = form.start(cluster, "--grace", "2", WORKER, "hold", "daemons")
@@ -185,8 +199,9 @@ def test_sigkill_of_an_agent(cluster: Cluster, form: Form, which: int) -> None:
     ordered = sorted(found, key=lambda each: each.ppid in inner)[-2:]
     os.kill(ordered[which].outer_pid, signal.SIGKILL)
     status = job.wait()
-    assert status in (125, 137), job.stderr
+    assert status == 125 or (form is AGENTS and status == 137), job.stderr
     assert "node02" in job.stderr
+    assert form is AGENTS or "stopped by" not in job.stderr
     nothing_left(cluster)
 
 

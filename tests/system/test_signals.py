@@ -32,7 +32,8 @@ def test_wishes_and_their_echoes(arrivals: list[tuple[int, float]], new: int) ->
 
 
 def test_what_a_guard_passes_on_is_told_apart_from_the_signal_itself() -> None:
-    numbers = {passed(number) for number in ENDING}
-    assert len(numbers) == len(ENDING)
+    numbers = {passed(number, by_parent) for number in ENDING for by_parent in (False, True)}
+    assert len(numbers) == 2 * len(ENDING)
     assert not numbers & {int(number) for number in ENDING}
     assert [sent_as(passed(number)) for number in ENDING] == [*ENDING]
+    assert [sent_as(passed(number, by_parent=True)) for number in ENDING] == [*ENDING]

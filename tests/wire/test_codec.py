@@ -45,6 +45,7 @@ EXAMPLES: list[Message] = [
     messages.Input(0, b"\0\xff"),
     messages.InputCredit(0, 2),
     messages.Interrupted(15),
+    messages.Interrupted(2, True, True),
     messages.Finished(("pid 1 sleep",)),
     messages.Begin(SPEC),
     messages.TryMaster(("a", "::1"), 1),
