@@ -45,23 +45,23 @@ class Words:
     def take(self, line: bytes) -> Started | Ended | None:
         """What a line (with its line end) says of an agent, if it does."""
         key, gone = find_key_line(line), find_gone_line(line)
-        if key is not None:
-            return self._key(key)
-        if gone is not None:
-            return self._gone(gone)
         text = line.decode(errors="replace").strip()
+        if key is not None:
+            return self._key(key, text)
+        if gone is not None:
+            return self._gone(gone, text)
         return self._text(text) if text else None
 
-    def _key(self, line: KeyLine) -> Started | None:
-        node_rank = self._place(line.node_rank, line.host)
+    def _key(self, line: KeyLine, text: str) -> Started | None:
+        node_rank = self._place(line, text)
         if node_rank is None or node_rank in self._started:
             return None
         self._started.add(node_rank)
         self._said.pop(node_rank, None)
         return Started(node_rank, line)
 
-    def _gone(self, line: GoneLine) -> Ended | None:
-        node_rank = self._place(line.node_rank, line.host)
+    def _gone(self, line: GoneLine, text: str) -> Ended | None:
+        node_rank = self._place(line, text)
         if node_rank is None or node_rank not in self._started:
             return None
         return self._end(node_rank, agent_end(line.status, line.words.encode()))
@@ -74,10 +74,10 @@ class Words:
         node_rank = self._ranks.get(failure.host) if failure else None
         if failure and node_rank is not None and node_rank not in self._started:
             return self._end(node_rank, failure.reason)
-        label = _LABEL.match(text) if self._tool.labels else None
-        if label is not None and label[1] in self._ranks:
-            said = self._said.setdefault(self._ranks[label[1]], [])
-            said.append(label[2])
+        sender, words = self._sender(text)
+        if sender is not None:
+            said = self._said.setdefault(sender, [])
+            said.append(words)
             del said[:-_KEPT_LINES]
         elif not self._tool.is_noise(text):
             self.last = [*self.last, text][-_KEPT_LINES:]
@@ -98,10 +98,19 @@ class Words:
         self._ended.add(node_rank)
         return Ended(node_rank, reason, node_rank in self._started)
 
-    def _place(self, node_rank: int, host: str) -> int | None:
-        if host:
-            return self._ranks.get(host)
-        return node_rank if 0 <= node_rank < self._count else None
+    def _place(self, line: KeyLine | GoneLine, text: str) -> int | None:
+        """Whose line it is; None for one that another host than its sender is said to have sent."""
+        claimed: int | None = line.node_rank
+        if line.host:
+            claimed = self._ranks.get(line.host)
+        if claimed is None or not 0 <= claimed < self._count:
+            return None
+        return claimed if not self._tool.labels or self._sender(text)[0] == claimed else None
+
+    def _sender(self, text: str) -> tuple[int | None, str]:
+        """The host that the tool has put in front of a line, and what it said."""
+        label = _LABEL.match(text) if self._tool.labels else None
+        return (self._ranks.get(label[1]), label[2]) if label else (None, text)
 
 
 def _by_name(hosts: Sequence[Host]) -> dict[str, int]:

@@ -39,6 +39,15 @@ def test_in_front_of_it_pdsh_puts_the_host_and_mpirun_ends_lines_as_a_terminal()
     assert told(bare.replace(b"\n", b"\r\n")) == [Started(1, KEY)]
 
 
+def test_a_line_counts_for_the_host_in_front_of_it_only() -> None:
+    """A host that claims to be another one is not heard, and the other one still is."""
+    named = NAMED.encode().lstrip()
+    gone = GoneLine(NAMED.node_rank, NAMED.host, 0).encode().lstrip()
+    lines = [b"node01: " + named, named, b"node02: " + named, b"node03: " + gone]
+    assert told(b"".join(lines), PDSH) == [Started(1, NAMED)]
+    assert told(b"node03: " + KEY.encode().lstrip(), PDSH) == []
+
+
 def test_nothing_is_told_twice() -> None:
     again = KEY._replace(key="ef" * 32)
     gone = GoneLine(1, "", 0).encode()
