@@ -6,12 +6,14 @@ hostfile, so it gets one of its own: never the one that may lie in /job/hostfile
 
 from __future__ import annotations
 
+import os
 import re
 
+from madrun.hosts.devices import AMD, CUDA_MASK
 from madrun.launchers import per_node
 from madrun.launchers.environment import device_tokens, shown_port
 from madrun.launchers.launcher import Launcher, NodeContext
-from madrun.launchers.plan import FILES, NodePlan, PlannedFile
+from madrun.launchers.plan import FILES, NodePlan, PlannedFile, ProcessPlan
 from madrun.system.errors import InputError
 
 _HOSTFILE = "hostfile"
@@ -27,11 +29,17 @@ def plan(context: NodeContext) -> NodePlan:
     ids = _ids(context)
     usual = all(slots == tuple(range(len(slots))) for slots in ids)
     port = f"--master_port={shown_port(context.master_port)}"
+    # As the deepspeed command does: a program in a folder finds the packages of this one.
+    paths = (spec.workdir, spec.env.get("PYTHONPATH", ""))
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     runner: tuple[str, ...]
     if len(ids) == 1 and usual:
         # /dev/null: else it would read /job/hostfile, and start there what that names.
         runner = ("deepspeed", f"--num_gpus={len(ids[0])}", "--hostfile=/dev/null", port)
-        return per_node.plan_of(context, runner)
+        # Where it is to choose by number itself, it complains of a mask beside it.
+        hidden = () if context.facts.vendor == AMD or context.facts.mask == () else (CUDA_MASK,)
+        made = per_node.plan_of(context, runner, own)
+        return made._replace(processes=tuple(_without(each, hidden) for each in made.processes))
     names = [_name(node.host, rank) for rank, node in enumerate(spec.world.nodes)]
     pairs = list(zip(names, ids, strict=True))
     chosen = "@".join(f"{name}:{','.join(map(str, slots))}" for name, slots in pairs)
@@ -43,7 +51,12 @@ def plan(context: NodeContext) -> NodePlan:
     )
     hostfile = "".join(f"{name} slots={max(slots) + 1}\n" for name, slots in pairs)
     files = (PlannedFile(_HOSTFILE, hostfile),)
-    return per_node.plan_of(context, runner, files=files)
+    return per_node.plan_of(context, runner, own, files=files)
+
+
+def _without(process: ProcessPlan, names: tuple[str, ...]) -> ProcessPlan:
+    env = {name: value for name, value in process.env.items() if name not in names}
+    return process._replace(env=env)
 
 
 def _ids(context: NodeContext) -> list[tuple[int, ...]]:

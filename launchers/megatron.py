@@ -15,6 +15,13 @@ from madrun.options.option_types import count, flag
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
+# Each variable, and the option that it follows from.
+_VARIABLES = {
+    "TENSOR_MODEL_PARALLEL_SIZE": "tensor_parallel_size",
+    "PIPELINE_MODEL_PARALLEL_SIZE": "pipeline_parallel_size",
+    "CONTEXT_PARALLEL_SIZE": "context_parallel_size",
+    "EXPERT_MODEL_PARALLEL_SIZE": "expert_parallel_size",
+}
 _MOST_TENSOR = 8  # on one node; more rarely pays
 
 
@@ -39,7 +46,10 @@ def plan(context: NodeContext) -> NodePlan:
     }
     runner = torchrun.words(context)
     flags = _flags(spec, split) if spec.options.get("inject_args") == "true" else ()
-    return per_node.plan_of(context, runner, own, flags)
+    said_by = per_node.given_options(spec, _VARIABLES)
+    if flags:
+        said_by = dict.fromkeys(own, "inject_args, which adds the flags of this split,") | said_by
+    return per_node.plan_of(context, runner, per_node.agreed(spec, own, said_by), flags)
 
 
 def degrees(spec: JobSpec) -> Degrees:

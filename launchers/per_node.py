@@ -84,6 +84,29 @@ def environment(
     }
 
 
+def agreed(
+    spec: JobSpec, own: Mapping[str, str], said_by: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The launcher's own variables; of those that the user has set too, the user's value.
+
+    ``said_by`` tells for some of them what else says the value: an option, or words on the command
+    line. There the user's has to be the same. Raises InputError that names both.
+    """
+    for name, other in (said_by or {}).items():
+        given = spec.env.get(name)
+        if given is not None and name in own and given != own[name]:
+            raise InputError(
+                f"{spec.launcher}: the variable {name} is {given!r}, but {other} makes it "
+                f"{own[name]!r}; give one of them, or the same value"
+            )
+    return {name: spec.env.get(name, value) for name, value in own.items()}
+
+
+def given_options(spec: JobSpec, options: Mapping[str, str]) -> dict[str, str]:
+    """For ``agreed``: of variables and the options they follow from, those that are given."""
+    return {name: f"the option {each}" for name, each in options.items() if spec.options.get(each)}
+
+
 def even_slots(spec: JobSpec) -> int:
     """The workers of each node; raises InputError where they are not equally many."""
     sizes = [node.local_world_size for node in spec.world.nodes]

@@ -8,6 +8,14 @@ from madrun.launchers.plan import NodePlan
 from madrun.options.option_types import line, text
 from madrun.system.errors import InputError
 
+# Each variable, and the option that it follows from.
+_VARIABLES = {
+    "PRIMUS_ROOT": "root",
+    "PRIMUS_CONFIG_PATH": "config_path",
+    "EXP": "config_path",
+    "PRIMUS_CLI_EXTRA": "cli_extra",
+    "BACKEND": "backend",
+}
 _ROOT = "/workspace/Primus"
 _DEFAULT_CONFIG = "exp_pretrain.yaml"
 _MODELS = "primus_pretrain/"
@@ -24,7 +32,8 @@ _BACKENDS = {
 def plan(context: NodeContext) -> NodePlan:
     """The program once per node, with Primus's variables; raises InputError without a config."""
     spec = context.spec
-    config = spec.options.get("config_path", "")
+    named = spec.env.get("PRIMUS_CONFIG_PATH") or spec.env.get("EXP", "")
+    config = spec.options.get("config_path") or named
     if not config.strip():
         raise InputError(
             "primus: config_path is needed: the experiment's YAML file, as Primus finds it "
@@ -39,7 +48,10 @@ def plan(context: NodeContext) -> NodePlan:
         **({"PRIMUS_CLI_EXTRA": extra} if extra.strip() else {}),
         **({"BACKEND": backend} if backend else {}),
     }
-    return per_node.plan_of(context, (), own)
+    said_by = per_node.given_options(spec, _VARIABLES)
+    if named and config == _DEFAULT_CONFIG:  # which may only have been found there
+        said_by = {name: each for name, each in said_by.items() if each != "the option config_path"}
+    return per_node.plan_of(context, (), per_node.agreed(spec, own, said_by))
 
 
 def backend_of(model: str) -> str:

@@ -10,6 +10,11 @@ from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
 PORT = 30000
+# Each variable, and the option that it follows from.
+_VARIABLES = {
+    "SGLANG_TENSOR_PARALLEL_SIZE": "tensor_parallel_size",
+    "SGLANG_PIPELINE_PARALLEL_SIZE": "pipeline_parallel_size",
+}
 
 
 def plan(context: NodeContext) -> NodePlan:
@@ -18,12 +23,14 @@ def plan(context: NodeContext) -> NodePlan:
     nodes, host = spec.world.nodes, context.node.host
     rendezvous = endpoint(context.master_addr, context.master_port)
     beside = per_node.degree(spec, "tensor_parallel_size", context.node.local_world_size)
+    model = serving.model_of(spec)
     own = {
         "SGLANG_TENSOR_PARALLEL_SIZE": str(beside),
         "SGLANG_PIPELINE_PARALLEL_SIZE": str(per_node.degree(spec, "pipeline_parallel_size", 1)),
-        "NCCL_INIT_ADDR": rendezvous,
     }
-    model = serving.model_of(spec)
+    served = dict.fromkeys(own, "the command line of the server") if model else {}
+    own = per_node.agreed(spec, own, served | per_node.given_options(spec, _VARIABLES))
+    own["NCCL_INIT_ADDR"] = rendezvous
     if not model:
         serving.client_of(spec)  # raises where there is one
         return per_node.plan_of(context, (), own)

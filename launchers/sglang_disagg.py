@@ -72,6 +72,10 @@ def plan(context: NodeContext) -> NodePlan:
         "SGLANG_NODE_RANK": str(node_rank),
         "SGLANG_NODE_IPS": ",".join(peer.address for peer in everybody),
     }
+    size = {"SGLANG_TP_SIZE": own["SGLANG_TP_SIZE"]}
+    served = dict.fromkeys(size, "the command line of the server") if serving.model_of(spec) else {}
+    given = per_node.given_options(spec, {"SGLANG_TP_SIZE": "tensor_parallel_size"})
+    own |= per_node.agreed(spec, size, served | given)
     if not serving.model_of(spec):
         serving.client_of(spec)  # raises where there is one
         return per_node.plan_of(context, (), own)

@@ -12,6 +12,12 @@ from madrun.options.option_types import count, text
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import MODULE, JobSpec
 
+# Each variable, and the option that it follows from.
+_VARIABLES = {
+    "TORCHTITAN_TENSOR_PARALLEL_SIZE": "tensor_parallel_size",
+    "TORCHTITAN_PIPELINE_PARALLEL_SIZE": "pipeline_parallel_size",
+    "TORCHTITAN_CONTEXT_PARALLEL_SIZE": "context_parallel_size",
+}
 # Each option, and the flag of torchtitan.train that it stands for.
 _FLAGS = {"module": "--module", "config": "--config"}
 _DEGREES = {
@@ -35,6 +41,7 @@ def plan(context: NodeContext) -> NodePlan:
         "TORCHTITAN_CONTEXT_PARALLEL_SIZE": per_node.degree(spec, "context_parallel_size", 1),
     }
     own = {name: str(size) for name, size in sizes.items()}
+    own = per_node.agreed(spec, own, per_node.given_options(spec, _VARIABLES))
     return per_node.plan_of(context, torchrun.words(context), own, _flags(spec))
 
 

@@ -21,6 +21,12 @@ from madrun.wire.jobspec import JobSpec
 
 PORT = 8000
 RPC_PORT = 13345
+# Each variable, and the option that it follows from.
+_FROM_OPTIONS = {
+    "VLLM_TENSOR_PARALLEL_SIZE": "tensor_parallel_size",
+    "VLLM_PIPELINE_PARALLEL_SIZE": "pipeline_parallel_size",
+    "VLLM_DISTRIBUTED_BACKEND": "mode",
+}
 _RPC, _EXECUTOR = "data_parallel_rpc_port", "distributed_executor_backend"
 
 
@@ -71,7 +77,7 @@ def plan(context: NodeContext) -> NodePlan:
     """The processes of a node: see the modes above."""
     spec, node_rank, host = context.spec, context.node_rank, context.node.host
     shape, everybody = shape_of(spec), serving.peers(context, ports)
-    own = _variables(shape, everybody, node_rank)
+    own = _variables(spec, shape, everybody, node_rank)
     if not serving.model_of(spec):
         serving.client_of(spec)  # raises where there is one
         return per_node.plan_of(context, (), own)
@@ -136,14 +142,22 @@ def _data_parallel(spec: JobSpec, slots: int) -> Shape:
     return Shape("dp", tensor, 1, data)
 
 
-def _variables(shape: Shape, everybody: tuple[Peer, ...], node_rank: int) -> dict[str, str]:
+def _variables(
+    spec: JobSpec, shape: Shape, everybody: tuple[Peer, ...], node_rank: int
+) -> dict[str, str]:
     single = len(everybody) == 1
-    return {
+    own = {
         "VLLM_TENSOR_PARALLEL_SIZE": str(shape.tensor),
         "VLLM_PIPELINE_PARALLEL_SIZE": str(shape.pipeline),
         "VLLM_DISTRIBUTED_BACKEND": "auto" if single else shape.mode,
-        **({} if single else {"VLLM_HOST_IP": everybody[node_rank].address}),
     }
+    said_by = per_node.given_options(spec, _FROM_OPTIONS)
+    if serving.model_of(spec):
+        served = own if not single else [*own][:2]
+        said_by = dict.fromkeys(served, "the command line of vllm serve") | said_by
+    # Each node has an address of its own: one that is given for all cannot be meant.
+    address = {} if single else {"VLLM_HOST_IP": everybody[node_rank].address}
+    return per_node.agreed(spec, own, said_by) | address
 
 
 def _serve(spec: JobSpec, shape: Shape, own: tuple[int, ...]) -> list[str]:

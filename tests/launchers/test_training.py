@@ -271,3 +271,81 @@ def test_an_unknown_name() -> None:
         "Unknown launcher type 'xyz'. Use one of: deepspeed, megatron, native, primus, "
         "sglang, sglang-disagg, torchrun, torchtitan, vllm"
     )
+
+
+@pytest.mark.parametrize(
+    ("launcher", "name"),
+    [
+        ("megatron", "TENSOR_MODEL_PARALLEL_SIZE"),
+        ("megatron", "PIPELINE_MODEL_PARALLEL_SIZE"),
+        ("torchtitan", "TORCHTITAN_TENSOR_PARALLEL_SIZE"),
+        ("primus", "PRIMUS_ROOT"),
+        ("vllm", "VLLM_TENSOR_PARALLEL_SIZE"),
+        ("vllm", "VLLM_DISTRIBUTED_BACKEND"),
+        ("sglang", "SGLANG_TENSOR_PARALLEL_SIZE"),
+    ],
+)
+def test_a_variable_that_the_user_sets_wins_over_the_launchers(launcher: str, name: str) -> None:
+    spec = spec_of(launcher, 2, argv=("run.sh",), env={name: "2"})
+    assert planned(spec).processes[0].env[name] == "2"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "env", "options", "said"),
+    [
+        (
+            "megatron",
+            {"TENSOR_MODEL_PARALLEL_SIZE": "2"},
+            {"tensor_parallel_size": "4"},
+            "TENSOR_MODEL_PARALLEL_SIZE is '2', but the option tensor_parallel_size makes it '4'",
+        ),
+        (
+            "megatron",
+            {"TENSOR_MODEL_PARALLEL_SIZE": "2"},
+            {"inject_args": "true"},
+            "is '2', but inject_args, which adds the flags of this split, makes it '4'",
+        ),
+        (
+            "primus",
+            {"EXP": "mine.yaml"},
+            {"config_path": "other.yaml"},
+            "EXP is 'mine.yaml', but the option config_path makes it 'other.yaml'",
+        ),
+        (
+            "vllm",
+            {"VLLM_TENSOR_PARALLEL_SIZE": "2"},
+            {"model": "M"},
+            "is '2', but the command line of vllm serve makes it '4'",
+        ),
+        (
+            "sglang-disagg",
+            {"SGLANG_TP_SIZE": "2"},
+            {"model": "M"},
+            "is '2', but the command line of the server makes it '4'",
+        ),
+    ],
+)
+def test_a_variable_that_contradicts_what_else_is_said_is_an_error(
+    launcher: str, env: dict[str, str], options: dict[str, str], said: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        planned(spec_of(launcher, 3, env=env, options=options))
+    assert said in str(error.value)
+
+
+def test_primus_takes_its_config_from_the_variable_too() -> None:
+    env = planned(spec_of("primus", 1, env={"EXP": "mine.yaml"}, options={})).processes[0].env
+    assert (env["PRIMUS_CONFIG_PATH"], env["EXP"]) == ("mine.yaml", "mine.yaml")
+
+
+def test_deepspeed_finds_the_packages_of_the_working_folder() -> None:
+    for nodes in (1, 2):
+        spec = spec_of("deepspeed", nodes, env={"PYTHONPATH": "/mine"})
+        assert planned(spec).processes[0].env["PYTHONPATH"] == "/work dir:/mine"
+
+
+def test_deepspeed_that_counts_devices_gets_no_mask_beside_the_number() -> None:
+    seen = planned(spec_of("deepspeed", 1)).processes[0].env
+    none = planned(spec_of("deepspeed", 1), facts=NodeFacts(mask=())).processes[0].env
+    assert "CUDA_VISIBLE_DEVICES" not in seen
+    assert none["CUDA_VISIBLE_DEVICES"] == "", "on the CPU every device stays hidden"
