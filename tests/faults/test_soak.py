@@ -14,7 +14,14 @@ pytestmark = pytest.mark.hosts
 
 def test_a_few_random_faults_leave_nothing() -> None:
     done = subprocess.run(
-        [sys.executable, REPOSITORY / "scripts" / "soak", "--faults", "12"],
+        [
+            sys.executable,
+            REPOSITORY / "scripts" / "soak",
+            "--rounds",
+            "8",
+            "--ways",
+            "ssh,pdsh,mpich,local",
+        ],
         capture_output=True,
         text=True,
         timeout=250,
