@@ -292,14 +292,15 @@ class Coordinator:
     def _leave(self) -> None:
         """Once nothing runs any more, the agents leave, and then we do."""
         machine = self._machine
-        if machine.leaving and self._leaving_timer is None:
+        over = machine.state is JobState.OVER
+        if (machine.leaving or over) and self._leaving_timer is None:
             limit = _TOOL_LIMIT if machine.causes.await_tool else _LEAVING_LIMIT
             self._leaving_timer = self._loop.call_later(limit, self._ending_is_late)
             if self._leaving is Leaving.TOGETHER:
                 status = outcome_of(machine).status
                 for node_rank in machine.node_ranks:
                     self._send(node_rank, JobOver(status))
-        if machine.state is JobState.OVER:
+        if over:
             self._loop.stop()
 
     def _show_progress(self) -> None:

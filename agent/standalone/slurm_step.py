@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from madrun.agent.standalone.capacity import NodeCapacity
+from madrun.agent.standalone.srun_watch import SrunWatch, srun_of
 from madrun.agent.standalone.standalone_job import Setting, meet_and_run, run_here, spec_of_request
 from madrun.hosts import filters, hostlist, slurm
 from madrun.hosts.devices import NodeFacts, own_facts
@@ -52,6 +53,8 @@ def run(request: Request, place: Place, setting: Setting) -> int:
     """Run this node's part of the step; returns the exit status, the same on all nodes."""
     from madrun.agent.standalone.keys import Keys
 
+    srun = srun_of(os.environ) if place.node_rank == 0 else None
+    setting = setting._replace(srun=SrunWatch(srun) if srun else None)
     keys = Keys(request.place.key_file, job_id_of(place, os.environ))
     try:
         return _run(request, place, setting, keys)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,21 +39,25 @@ if TYPE_CHECKING:
     # Not needed, and so not loaded, where a node is alone.
     from madrun.agent.standalone.keys import Keys
     from madrun.agent.standalone.rendezvous import Host, Meeting
+    from madrun.agent.standalone.srun_watch import SrunWatch
     from madrun.wire.runner_channel import RunnerChannel
 
+_LOOKS_PER_TIMEOUT = 5
 _NAME = "madagent"  # in the record, where a backend's name would stand
 
 
 class Setting(NamedTuple):
     """What a node needs to coordinate a job, besides the job spec.
 
-    ``on_silence`` is called at the end where a node fell silent: it may still run.
+    ``on_silence`` is called at the end where a node fell silent: it may still run. ``srun`` is
+    watched where one has started us.
     """
 
     request: Request
     guard_fd: int
     handover: GuardHandover
     on_silence: Callable[[], None] = lambda: None
+    srun: SrunWatch | None = None
 
 
 def spec_of_request(request: Request, world: World, job_id: str) -> JobSpec:
@@ -161,6 +166,9 @@ class _Coordinated:
         coordinator, setting = self._coordinator, self._setting
         coordinator.event_log.begin(_NAME)
         coordinator.watch_guard(setting.guard_fd)
+        if setting.srun is not None:
+            interval = self._spec.limits.heartbeat / _LOOKS_PER_TIMEOUT
+            setting.srun.begin(self._loop, interval, self._srun_gone)
         own = LocalLink(self._loop, coordinator.receive, self._node_rank, self._own_gone)
         with self._artifacts.kept(coordinator.event_log), self._channel() as channel:
             link = _NodesLink(self._node_rank, own, channel)
@@ -199,6 +207,9 @@ class _Coordinated:
             coordinator.agent_key(node_rank, guest.line, (guest.address,))
         for node_rank, reason in host.missing.items():
             coordinator.agent_failed(node_rank, reason)
+
+    def _srun_gone(self) -> None:
+        self._coordinator.tool_ended("srun was killed", time.monotonic(), well=False)
 
     def _own_gone(self) -> None:
         self._coordinator.agent_gone(self._node_rank, "it has ended")

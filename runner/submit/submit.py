@@ -24,7 +24,7 @@ from madrun.runner.plan import exported, make_plan
 from madrun.runner.submit.sbatch import Batch, script
 from madrun.system.errors import ClusterError, InputError
 from madrun.system.exits import exit_status
-from madrun.system.signals import ENDING
+from madrun.system.signals import ENDING, passed, sent_as
 
 _GPUS = re.compile(r"([1-9][0-9]{0,3})$")  # "8", "a100:8"
 _USUAL_COUNTS = (8, 4, 2, 1, 16)
@@ -172,8 +172,8 @@ def _follow(process: subprocess.Popen[bytes], job_id: str, log: str) -> int:
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)  # it only has to wake us
-    for number in ENDING:
-        signal.signal(number, lambda got, _frame: stopped.append(got))
+    for number in (*ENDING, *map(passed, ENDING)):
+        signal.signal(number, lambda got, _frame: stopped.append(sent_as(got)))
     file: IO[bytes] | None = None
     cancelled = False
     while process.poll() is None:

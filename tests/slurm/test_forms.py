@@ -189,6 +189,26 @@ def test_sigkill_of_srun(cluster: Cluster, form: Form) -> None:
 
 
 @both
+def test_sigkill_of_all_that_is_srun(cluster: Cluster, form: Form) -> None:
+    """Its child, which would end its job, is killed too: Slurm itself lets the tasks run on."""
+    folder = cluster.share / f"killed-{form}"
+    limits = ["--grace", "1", "--heartbeat-timeout", "3", "--job-dir", str(folder)]
+    job = form.start(cluster, *limits, WORKER, "hold", "daemons")
+    job.up(8)
+    sruns = [each for each in cluster.processes("head") if each.argv[0] == "srun"]
+    for each in sruns:
+        os.kill(each.outer_pid, signal.SIGSTOP)  # else the child is quicker
+    for each in sruns:
+        os.kill(each.outer_pid, signal.SIGKILL)
+    nothing_left(cluster)
+    summary = json.loads((folder / "latest" / "summary.json").read_text())
+    assert (summary["kind"], summary["exit_status"]) == ("tool", 125)
+    assert summary["cause"].startswith("srun ")
+    cluster.run("head", ["scancel", "--user=root"])  # an allocation without srun stays
+    job.wait()
+
+
+@both
 @pytest.mark.parametrize("which", [0, 1], ids=["guard", "core"])
 def test_sigkill_of_an_agent(cluster: Cluster, form: Form, which: int) -> None:
     job = form.start(cluster, "--grace", "2", WORKER, "hold", "daemons")
