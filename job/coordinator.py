@@ -128,7 +128,9 @@ class Coordinator:
                 timer.cancel()
         outcome = outcome_of(self._machine)
         self.event_log.end(outcome)
-        for loss in self._console.close(_CONSOLE_LIMIT, last_words=outcome.report):
+        seen = self._console.has_just_shown(outcome.rank, outcome.tail)
+        words = outcome.brief if seen else outcome.report
+        for loss in self._console.close(_CONSOLE_LIMIT, last_words=words):
             self.event_log.not_shown(*loss)
         return outcome
 

@@ -14,12 +14,14 @@ from madrun.job.states import JobState, Problem
 from madrun.output.failure_report import (
     ended_because_of_it,
     first_failure,
+    last_lines,
     ranks_in_words,
     report_failure,
 )
 from madrun.record.event import OutcomeKind
 from madrun.system.exits import FAILED, exit_status
 from madrun.system.signals import ENDING
+from madrun.wire.messages import Exited
 
 # Seconds within which a scheduler's signal reaches a job's processes, workers and agents alike.
 SAME_SIGNAL = 0.5
@@ -28,7 +30,8 @@ SAME_SIGNAL = 0.5
 class Outcome(NamedTuple):
     """The job's exit status (0-255) and the last thing it prints, empty where all went well.
 
-    ``cause`` says in a line what ended it, ``rank`` is the worker whose failure did.
+    ``cause`` says in a line what ended it, ``rank`` is the worker whose failure did, ``tail`` its
+    last lines, ``brief`` the report without them, for a terminal that has just shown them.
     """
 
     status: int
@@ -36,6 +39,8 @@ class Outcome(NamedTuple):
     kind: OutcomeKind
     cause: str = ""
     rank: int | None = None
+    tail: tuple[str, ...] = ()
+    brief: str = ""
 
 
 _SUCCESS = Outcome(0, "", OutcomeKind.SUCCESS)
@@ -66,8 +71,11 @@ def outcome_of(machine: StateMachine) -> Outcome:
         outcome = failed(OutcomeKind.UNKNOWN, "the job did not end as it should")
     else:
         outcome = _SUCCESS
-    report = "\n".join([*_left_behind(machine), *([outcome.report] if outcome.report else [])])
-    return outcome._replace(report=report)
+    left = _left_behind(machine)
+    report, brief = (
+        "\n".join([*left, *([words] if words else [])]) for words in (outcome.report, outcome.brief)
+    )
+    return outcome._replace(report=report, brief=brief)
 
 
 def _causes(machine: StateMachine) -> list[tuple[float, Outcome]]:
@@ -76,10 +84,7 @@ def _causes(machine: StateMachine) -> list[tuple[float, Outcome]]:
     ended = ended_because_of_it(machine.ends)
     first = first_failure(machine.ends)
     if first is not None and not first.exited.ended:
-        cause, *more = report_failure(machine.ends, machine.started_at)
-        status = exit_status(first.exited.status)
-        outcome = failed(OutcomeKind.WORKER, cause, status, more, first.exited.rank)
-        causes.append((first.at, outcome))
+        causes.append((first.at, _worker_failed(machine, first.exited)))
     known = machine.causes
     for loss in sorted(known.losses, key=lambda each: each.at)[:1]:
         causes.append((loss.at, failed(OutcomeKind.HOST, _lost(machine, loss), more=ended)))
@@ -119,6 +124,15 @@ def worker_was_signalled(machine: StateMachine) -> int:
     if failure is None or failure.exited.ended or -failure.exited.status not in ENDING:
         return 0
     return -failure.exited.status
+
+
+def _worker_failed(machine: StateMachine, exited: Exited) -> Outcome:
+    cause, *more = report_failure(machine.ends, machine.started_at)
+    _, *less = report_failure(machine.ends, machine.started_at, tail_is_shown=True)
+    status, rank = exit_status(exited.status), exited.rank
+    brief = failed(OutcomeKind.WORKER, cause, more=less).report
+    outcome = failed(OutcomeKind.WORKER, cause, status, more, rank)
+    return outcome._replace(tail=tuple(last_lines(exited)), brief=brief)
 
 
 def _all_ended_well(machine: StateMachine) -> bool:

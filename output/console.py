@@ -14,13 +14,14 @@ from functools import partial
 from typing import NamedTuple
 
 from madrun.output.line_assembler import BAR_INTERVAL, LineAssembler
-from madrun.output.look import Look, passed_on, prefixes
+from madrun.output.look import Look, is_terminal, passed_on, prefixes, without_controls
 from madrun.output.writer import NO_READER, Writer
 from madrun.system.words import counted
 from madrun.wire.messages import STDERR, STDOUT
 
 _TOO_SLOW = "the console was too slow"
 _NAMES = {STDOUT: "stdout", STDERR: "stderr"}
+_SCREEN = 40  # lines that a person still sees, or nearly
 _BARS_A_SECOND = 10  # states of progress bars, of all ranks together
 _PLAIN = Look()
 
@@ -56,6 +57,7 @@ class Console:
         self._open: dict[int, tuple[int, int]] = {}
         self._screens = {STDOUT: STDOUT, STDERR: STDOUT if _are_one() else STDERR}
         self._closing = ""
+        self._recent: deque[tuple[int, bytes]] = deque(maxlen=_SCREEN)
         self._dropped: deque[tuple[int, int]] = deque()  # ranks and lines, not yet told
 
     def output(self, rank: int, stream: int, data: bytes, pause: bool = False) -> None:
@@ -87,6 +89,17 @@ class Console:
         self._dropped.append((rank, lines))
         # Behind what was sent before it: then it is known whether there is still a reader.
         self._writers[STDOUT].put(b"", self._tell_dropped)
+
+    def has_just_shown(self, rank: int | None, lines: Sequence[str]) -> bool:
+        """Whether a person has these lines of a rank on the terminal, where our words come too."""
+        if not lines or not is_terminal(STDERR) or self._screens[STDERR] != STDOUT:
+            return False
+        shown = [
+            without_controls(line).decode(errors="replace")
+            for of, line in self._recent
+            if of == rank
+        ]
+        return shown[-len(lines) :] == [*lines]
 
     def say(self, text: str) -> None:
         """Words of our own, on stderr, in order with what the workers wrote there."""
@@ -136,6 +149,7 @@ class Console:
                 self.say(not_shown(lines, name, _TOO_SLOW))
 
     def _lines(self, rank: int, stream: int, lines: list[bytes], size: int) -> None:
+        self._recent += ((rank, line) for line in lines[-_SCREEN:])
         prefix = self._prefixes[stream][rank]
         text = b"".join(b"%b%b\n" % (prefix, line) for line in lines)
         self._put(stream, text, rank, size)

@@ -8,10 +8,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from madrun.hosts.hostlist import fold_numbers
+from madrun.output.look import without_controls
 from madrun.system.exits import exit_words
 from madrun.wire.messages import Exited
 
 _TAIL_LINES = 12
+_CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE}
+_CRASH_HINT = (
+    "--export PYTHONFAULTHANDLER=1 shows where in Python; for a core file, see "
+    "docs/troubleshooting.md"
+)
 
 
 class WorkerEnd(NamedTuple):
@@ -42,10 +48,20 @@ def first_failure(ends: Sequence[WorkerEnd]) -> WorkerEnd | None:
     return min(failed, key=lambda end: (end.exited.ended, end.at), default=None)
 
 
-def report_failure(ends: Sequence[WorkerEnd], started_at: float) -> list[str]:
+def last_lines(exited: Exited) -> list[str]:
+    """The end of what a worker wrote, as a terminal would show it, without its controls."""
+    lines = exited.tail.rstrip().split(b"\n")[-_TAIL_LINES:]
+    # Of a line drawn several times over, the last state counts.
+    states = [line.rstrip(b"\r").rpartition(b"\r")[2] for line in lines]
+    return [without_controls(state).decode(errors="replace") for state in states if any(lines)]
+
+
+def report_failure(
+    ends: Sequence[WorkerEnd], started_at: float, tail_is_shown: bool = False
+) -> list[str]:
     """The report on the first failure, the cause in its first line; empty where there is none.
 
-    ``started_at`` is when the workers started.
+    ``started_at`` is when the workers started; with ``tail_is_shown`` its last lines are above.
     """
     first = first_failure(ends)
     if first is None:
@@ -58,11 +74,13 @@ def report_failure(ends: Sequence[WorkerEnd], started_at: float) -> list[str]:
         *([f"    cause: {exited.cause}"] if exited.cause else []),
         f"    pid {exited.pid}{device}, at {when}, {first.at - started_at:.1f} s after the start",
     ]
-    tail = exited.tail.decode(errors="replace").rstrip().split("\n")[-_TAIL_LINES:]
-    if any(tail):
-        lines.append("    its last lines:")
-        # Of a line drawn several times over, the last state counts.
-        lines += [f"      {line.rstrip(chr(13)).rpartition(chr(13))[2]}" for line in tail]
+    if exited.status in _CRASHES and b"Fatal Python error" not in exited.tail:
+        lines.append(f"    hint: {_CRASH_HINT}")
+    tail = last_lines(exited)
+    if tail and tail_is_shown:
+        lines.append("    its last lines: see above")
+    elif tail:
+        lines += ["    its last lines:", *(f"      {line}" for line in tail)]
     if exited.log:
         lines.append(f"    all of its output: {first.host}:{exited.log}")
     if exited.log_trouble:

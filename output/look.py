@@ -40,7 +40,7 @@ def is_colored(look: Look, fd: int) -> bool:
     """Whether a stream of ours has colours."""
     if look.color != AUTO:
         return look.color == ALWAYS
-    return _is_terminal(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def prefixes(look: Look, fd: int, hosts: Sequence[str], names: Sequence[object]) -> list[bytes]:
@@ -53,7 +53,7 @@ def prefixes(look: Look, fd: int, hosts: Sequence[str], names: Sequence[object])
         return [b""] * len(hosts)
     texts = [f"[{host}:{name}]" for host, name in zip(hosts, names, strict=True)]
     fitting = [len(text) for text in texts if len(text) <= _WIDEST]
-    width = max(fitting, default=0) if _is_terminal(fd) else 0
+    width = max(fitting, default=0) if is_terminal(fd) else 0
     if not is_colored(look, fd):
         return [f"{text:<{width}} ".encode() for text in texts]
     numbers = {host: index for index, host in enumerate(dict.fromkeys(hosts))}
@@ -89,7 +89,8 @@ def without_controls(line: bytes) -> bytes:
     return _CONTROL.sub(b"", line)
 
 
-def _is_terminal(fd: int) -> bool:
+def is_terminal(fd: int) -> bool:
+    """Whether a descriptor is one; a closed one is not."""
     try:
         return os.isatty(fd)
     except OSError:

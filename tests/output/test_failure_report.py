@@ -57,6 +57,25 @@ def test_the_whole_report() -> None:
     ]
 
 
+def test_a_crash_has_a_hint_unless_python_has_told_where() -> None:
+    plain, told = (
+        report_failure([end(0, -11, 1.0, tail=tail)], 0.0)
+        for tail in (b"", b"Fatal Python error: Segmentation fault\n")
+    )
+    assert "PYTHONFAULTHANDLER=1" in plain[2]
+    assert not any("hint:" in line for line in told)
+
+
+def test_a_workers_escapes_do_not_reach_the_report() -> None:
+    lines = report_failure([end(0, 1, 1.0, tail=b"\x1b[2J\x1b[31mred\r\x1b[31mlast\n")], 0.0)
+    assert lines[-1] == "      last"
+
+
+def test_last_lines_that_were_just_shown_are_not_repeated() -> None:
+    lines = report_failure([end(0, 1, 1.0, tail=b"one\ntwo\n")], 0.0, tail_is_shown=True)
+    assert lines[-1] == "    its last lines: see above"
+
+
 def test_only_the_last_lines_are_shown() -> None:
     tail = b"\n".join(b"line %d" % n for n in range(40))
     report = report_failure([end(0, 1, 0.0, tail=tail)], 0.0)
