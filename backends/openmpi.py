@@ -6,6 +6,7 @@ Settings are made in the environment, for both versions: what a user adds on the
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping, Sequence
 
 from madrun.backends.base import FOLDER, AgentStart, ToolCommand
@@ -41,8 +42,14 @@ def command(start: AgentStart, addresses: Sequence[str], environ: Mapping[str, s
     }
     if os.geteuid() == 0:
         env |= {f"{kin}_{name}": "1" for kin in ("OMPI", "PRTE") for name in _ROOT}
-    hosts = "".join(f"{host.address} slots=1\n" for host in start.hosts)
+    # It compares names, and does not know this machine by another one.
+    names = [socket.gethostname() if _is_loopback(h.address) else h.address for h in start.hosts]
+    hosts = "".join(f"{name} slots=1\n" for name in names)
     return ToolCommand(tuple(argv), env, {"hosts": hosts})
+
+
+def _is_loopback(address: str) -> bool:
+    return address in ("localhost", "::1") or address.startswith("127.")
 
 
 def is_open_mpi(path: str) -> bool:

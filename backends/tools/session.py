@@ -223,7 +223,7 @@ class ToolSession:
         if status < 0:
             at -= _AHEAD
         reader.join(_LAST_READ)  # children that live on may hold the pipe open
-        last = " | ".join(self._words.last[-3:])
+        last = " | ".join(self._words.told())
         words = f"{os.path.basename(str(process.args[0]))} {exit_words(status)}"  # type: ignore[index]
         self._listener.tool_ended(f"{words}: {last}" if last else words, at, well=status == 0)
 

@@ -12,6 +12,8 @@ from madrun.hosts.hostfile import Host
 from madrun.wire.key_line import GoneLine, KeyLine, find_gone_line, find_key_line
 
 _KEPT_LINES = 8
+_SHOWN_LINES = 3
+_RULER = re.compile(r"-{20,}")  # before and behind each message of Open MPI
 _LABEL = re.compile(r"([A-Za-z0-9_.-]+): (.*)")
 
 
@@ -40,7 +42,9 @@ class Words:
         self._started: set[int] = set()
         self._ended: set[int] = set()
         self._said: dict[int, list[str]] = {}
-        self.last: list[str] = []  # what nobody of the hosts has said, its end
+        self._last: list[str] = []  # what nobody of the hosts has said, its end
+        self._message: list[str] = []  # the beginning of the last one between two rulers
+        self._in_message = False
 
     def take(self, line: bytes) -> Started | Ended | None:
         """What a line (with its line end) says of an agent, if it does."""
@@ -80,8 +84,21 @@ class Words:
             said.append(words)
             del said[:-_KEPT_LINES]
         elif not self._tool.is_noise(text):
-            self.last = [*self.last, text][-_KEPT_LINES:]
+            self._keep(text)
         return None
+
+    def told(self) -> list[str]:
+        """The tool's own words, a few lines of them."""
+        return self._message or self._last[-_SHOWN_LINES:]
+
+    def _keep(self, text: str) -> None:
+        if _RULER.fullmatch(text):
+            self._in_message = not self._in_message
+            self._message = [] if self._in_message else self._message
+        elif not self._in_message:
+            self._last = [*self._last, text][-_SHOWN_LINES:]
+        elif len(self._message) < _SHOWN_LINES:
+            self._message.append(text)
 
     def _host_end(self, end: HostEnd) -> Ended | None:
         node_rank, status = self._ranks.get(end.host), end.status

@@ -129,10 +129,18 @@ def test_pdsh_says_how_each_ssh_ended(said: str, reason: str) -> None:
     assert event.reason.startswith(reason)
 
 
+def test_of_a_message_between_rulers_the_beginning_is_shown() -> None:
+    words = Words(HOSTS, PYTHON, MPICH)
+    ruler = b"-" * 74 + b"\n"
+    lines = [b"before\n", ruler, *(f"line {n}\n".encode() for n in range(20)), ruler]
+    for line in lines:
+        assert words.take(line) is None
+    assert words.told() == ["line 0", "line 1", "line 2"]
+
+
 def test_the_last_words_of_the_tool_itself_are_kept() -> None:
     words = Words(HOSTS, PYTHON, PDSH)
     for number in range(20):
         assert words.take(f"pdsh@head: line {number}\n".encode()) is None
     assert words.take(b"node01: of a host\n") is None
-    assert words.last[-1] == "pdsh@head: line 19"
-    assert len(words.last) == 8
+    assert words.told() == [f"pdsh@head: line {number}" for number in (17, 18, 19)]
