@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -40,28 +40,24 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(os.environ["MADRUN_JOB_DIR"], ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that use the hosts: `-m "not hosts"` leaves them out.
 
-    Side by side, those come first, which wait more than they work; Slurm is brought up once for
-    a file, and one test at a time loads PyTorch.
+    Side by side, those come first, which wait more than they work.
     """
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()) or item.path.parent.name == "on_hosts":
             item.add_marker(pytest.mark.hosts)
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if (group := _group(item)) is not None:
-                item.add_marker(pytest.mark.xdist_group(group))
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: "hosts" not in item.keywords)
 
 
-def _group(item: pytest.Item) -> str | None:
-    if item.path.parent.name == "slurm":
-        return item.path.stem
-    return "torch" if "torch" in item.keywords else None
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """See `side_by_side`."""
+    from support.side_by_side import Groups
+
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="session")
