@@ -27,7 +27,7 @@ from madrun.output.stdin import StdinForwarder, input_ranks
 from madrun.record.event import Listener
 from madrun.system.guard_notes import GRACE_NOTE, leave_note
 from madrun.system.loop import Loop, Timer
-from madrun.system.signals import follow_signals
+from madrun.system.signals import HOLD_OUTPUT, RELEASE_OUTPUT, follow_signals
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.key_line import KeyLine
 from madrun.wire.messages import (
@@ -117,6 +117,8 @@ class Coordinator:
         self._machine.agents_leave = leaving is not Leaving.UNSEEN
         leave_note(GRACE_NOTE, str(self._machine.spec.limits.grace))
         follow_signals(self._loop, self.stop, self._pass_on)
+        self._loop.on_signal(HOLD_OUTPUT, lambda _number: self._console.hold(True))
+        self._loop.on_signal(RELEASE_OUTPUT, lambda _number: self._console.hold(False))
         self._begun = time.monotonic()
         self.event_log.follow(self._begun)
         self._launch_timer = self._loop.call_later(self._limits.launch, self._launch_is_late)

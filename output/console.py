@@ -113,6 +113,11 @@ class Console:
         """A line of our own on stdout, which scripts wait for."""
         self._put(STDOUT, text.encode() + b"\n")
 
+    def hold(self, held: bool) -> None:
+        """Show nothing for a while, as a console does that takes nothing; or go on."""
+        for writer in self._writers.values():
+            writer.hold(held)
+
     def close(self, limit: float, last_words: str = "") -> list[Loss]:
         """Show what is queued and then the last words, waiting ``limit`` seconds a stream.
 

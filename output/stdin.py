@@ -180,6 +180,9 @@ class StdinForwarder:
         except BlockingIOError:  # somebody else was quicker
             return
         except OSError:  # the terminal has gone; not open for reading
+            if self._in_background():  # somebody else's since we looked
+                self._listen()
+                return
             data = b""
         if not data:
             self._end()

@@ -39,7 +39,7 @@ class Writer:
         self._queue: deque[tuple[bytes, Done | None]] = deque()
         self._left = memoryview(b"")  # of what is being written
         self._line_end = b""  # to be written first, where a part of a line was lost
-        self._writing = self._closing = self._given_up = False
+        self._writing = self._closing = self._given_up = self._held = False
         self._thread = threading.Thread(target=self._run, name=f"console-{fd}", daemon=True)
         self._thread.start()
 
@@ -49,6 +49,12 @@ class Writer:
             self._queue.append((data, done))
             self._changed.notify()
 
+    def hold(self, held: bool) -> None:
+        """Write nothing for a while (the terminal is somebody else's), or go on."""
+        with self._changed:
+            self._held = held
+            self._changed.notify_all()
+
     def close(self, limit: float) -> int:
         """Write what was put, for at most ``limit`` seconds; how many lines were lost in all.
 
@@ -56,7 +62,7 @@ class Writer:
         """
         with self._changed:
             self._closing = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join(limit)
         with self._changed:
             self._given_up = True
@@ -94,6 +100,7 @@ class Writer:
     def _begin(self) -> bool:
         """Whether there is more to write, and time for it."""
         with self._changed:
+            self._changed.wait_for(lambda: self._closing or not self._held)
             self._writing = bool(self._left) and not self._given_up
             return self._writing
 
