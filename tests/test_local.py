@@ -309,7 +309,7 @@ def test_sigkill_of_what_the_user_started_ends_the_workers() -> None:
     # The workers and their daemons hold the pipe: its end says that all of them have gone.
     rest = job.stdout.read()
     assert job.wait(PATIENCE) == -signal.SIGKILL
-    assert "stopped by SIGTERM" in rest
+    assert "the guard of the runner was killed" in rest
     job.stdout.close()
 
 

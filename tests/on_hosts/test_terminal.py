@@ -13,7 +13,7 @@ from subprocess import Popen
 import pytest
 
 from support.cluster import BIN, Cluster
-from support.jobs import PATIENCE
+from support.programs import PATIENCE
 
 pytestmark = pytest.mark.hosts
 

@@ -182,7 +182,7 @@ FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SI
 OTHERS = (
     signal.valid_signals()
     - {signal.SIGKILL, signal.SIGSTOP, signal.SIGTRAP, signal.SIGSYS}
-    - {*ENDING, *map(passed, ENDING), *FAULTS}
+    - {*ENDING, *(passed(each, way) for each in ENDING for way in (False, True)), *FAULTS}
 )
 
 
@@ -220,7 +220,7 @@ def test_a_core_that_does_not_end_when_told_is_killed() -> None:
     core = """
 from madrun.system.guard_notes import leave_note
 leave_note("grace", "0.2")
-signal.signal(passed(signal.SIGTERM), lambda *_: None)
+signal.signal(passed(signal.SIGTERM, by_parent=True), lambda *_: None)
 say(os.getpid())
 time.sleep(600)
 """
