@@ -16,6 +16,7 @@ from madrun.hosts import hostlist, world_info
 from madrun.hosts.devices import own_facts
 from madrun.hosts.resources import Resources, closed, resolve, workers_of
 from madrun.hosts.world import World
+from madrun.launchers import registry
 from madrun.options.command_line import command_of, own_output, show_usage_error
 from madrun.options.request import Request, asked_for, fields
 from madrun.record.guard_handover import GuardHandover
@@ -24,8 +25,17 @@ from madrun.wire.jobspec import JobSpec
 
 _DEFAULT_PORT = 29500  # torchrun's and DeepSpeed's: by hand, nobody can agree on a free one
 
+_EXAMPLES = """\
+madagent train.py                                      all GPUs of this machine
+srun --ntasks-per-node=1 madagent train.py             on each node of a Slurm job
+madagent --hosts node01:8,node02:8 --node-rank 1 --master-addr node01 train.py
+"""
+
 command = command_of(
-    "madagent", "Run this node's part of a job: PROGRAM once per slot of this node."
+    "madagent",
+    "Run this node's part of a job: PROGRAM once per slot of this node.",
+    _EXAMPLES,
+    {"launcher": registry.names},
 )
 
 

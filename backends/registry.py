@@ -32,11 +32,15 @@ def find(name: str) -> Backend:
     """The backend that is called so, in any spelling; raises InputError for an unknown name."""
     found = _known(plugins.word(name)) or plugins.plug_in(_FAMILY, plugins.word(name))
     if found is None:
-        names = [AUTO, *(each.name for each in built_in()), *plugins.offered_names(_FAMILY)]
-        raise InputError(f"unknown backend {name[:60]!r}; known are {', '.join(names)}")
+        raise InputError(f"unknown backend {name[:60]!r}; known are {', '.join(names())}")
     if not isinstance(found, Backend):
         raise InputError(f"backend {name!r}: {type(found).__name__} is no Backend")
     return found
+
+
+def names() -> list[str]:
+    """The names that a user can choose from, those of installed packages last."""
+    return [AUTO, *(each.name for each in built_in()), *plugins.offered_names(_FAMILY)]
 
 
 def is_known(name: str) -> bool:

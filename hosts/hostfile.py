@@ -100,10 +100,16 @@ def read_hostfile(path: str) -> tuple[Host, ...]:
             text = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"hostfile {path}: {reason}") from None
+        hint = f" (a list of hosts is --hosts {path})" if _is_list(path) else ""
+        raise InputError(f"hostfile {path}: {reason}{hint}") from None
     if len(text) > MAX_BYTES:
         raise InputError(f"hostfile {path}: larger than {MAX_BYTES >> 20} MiB; is it a hostfile?")
     return parse_hostfile(text, path)
+
+
+def _is_list(path: str) -> bool:
+    """Whether this looks as mpirun's -H has it: no path, and a slot count or a comma."""
+    return "/" not in path and not {":", ",", "["}.isdisjoint(path)
 
 
 def checked_name(text: str) -> str:

@@ -34,6 +34,7 @@ class ArtifactOptions(NamedTuple):
     look: Look = Look()
     fold: bool = False
     verbose: bool = False
+    quiet: bool = False
     pid_file: str = ""
     save_pid: bool = False
 
@@ -46,6 +47,7 @@ def artifact_options(request: Request) -> ArtifactOptions:
         look=Look(not console.no_prefix, console.color),
         fold=console.fold,
         verbose=console.verbose,
+        quiet=console.quiet or console.json,
         pid_file=os.path.abspath(record.pid_file) if record.pid_file else "",
         save_pid=record.save_pid,
     )
@@ -105,7 +107,7 @@ class JobArtifacts:
             if self._options.verbose:
                 self._report_start(lambda event: None, made)
         self.listeners.append(LogTroubles(made.say).take)
-        if are_wanted(self._options.verbose, self._options.as_json):
+        if are_wanted(self._options.verbose, self._options.quiet):
             lines = JobLines(self._job.launcher, self._job.logs, made.say, made.say_last)
             self.listeners.append(lines.take)
         return made

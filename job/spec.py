@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from madrun.hosts.world import World
-from madrun.launchers.launcher import Launcher
+from madrun.launchers.launcher import Launcher, LauncherKind
 from madrun.launchers.process_table import process_table
 from madrun.launchers.registry import find
 from madrun.options.request import NO_LOGS, Request
@@ -18,9 +18,10 @@ from madrun.output.stdin import stdin_of
 from madrun.record.job_folder import LOGS
 from madrun.record.retention import retention
 from madrun.system.errors import InputError
-from madrun.wire.jobspec import JobSpec, shown_ranks
+from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec, shown_ranks
 
 _KEEP = "MADRUN_KEEP_JOBS"
+_PYTHONS = re.compile(r"python(3(\.[0-9]+)?)?")
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
 _INTERFACES = re.compile(r"[A-Za-z0-9][\w.:@-]{0,14}(,[A-Za-z0-9][\w.:@-]{0,14})*", re.ASCII)
 
@@ -49,6 +50,7 @@ def job_spec(request: Request, world: World, job_id: str, cwd: str, python: str)
             raise InputError("Missing argument 'PROGRAM'.")
         argv, mode = default.argv, default.mode
         options.pop(default.option, None)
+    argv, mode = _without_python(argv, mode, launcher, workdir)
     if not argv[0]:
         raise InputError("PROGRAM is empty")
     _check_workers(request.workers)
@@ -59,7 +61,7 @@ def job_spec(request: Request, world: World, job_id: str, cwd: str, python: str)
         argv=argv,
         mode=mode,
         launcher=launcher.name,
-        python=program.python or python,
+        python=program.interpreter or python,
         workdir=workdir if program.workdir else cwd,
         options=options,
         master=request.master,
@@ -100,6 +102,26 @@ def checked(spec: JobSpec) -> JobSpec:
     return replace(spec, stdin=stdin_of(spec.stdin, who.size, who.noun))
 
 
+def _without_python(
+    argv: tuple[str, ...], mode: str, launcher: Launcher, workdir: str
+) -> tuple[tuple[str, ...], str]:
+    """``madrun python train.py``, as torchrun, mpirun and srun are called: it is what is meant.
+
+    A worker is that Python, unbuffered as always; a launcher that starts the workers by itself
+    gets the script or module.
+    """
+    if mode != PYTHON or len(argv) < 2 or not _PYTHONS.fullmatch(os.path.basename(argv[0])):
+        return argv, mode
+    if "/" not in argv[0] and os.path.isfile(os.path.join(workdir, argv[0])):
+        return argv, mode  # a script of that name
+    if launcher.kind is LauncherKind.PER_WORKER:
+        return (argv[0], "-u", *argv[1:]), EXEC
+    rest = argv[2:] if argv[1] == "-u" else argv[1:]
+    if rest[:1] == ("-m",):
+        return rest[1:], MODULE
+    return rest, PYTHON
+
+
 def asked_log_dir(given: str, cwd: str) -> str:
     """The folder that ``--log-dir`` names, as a full path; empty where it names none.
 
@@ -135,7 +157,10 @@ def _check_workers(workers: Workers) -> None:
     if workers.core_list is not None:
         from madrun.hosts.core_list import parse_core_list
 
-        parse_core_list(workers.core_list)
+        try:
+            parse_core_list(workers.core_list)
+        except InputError as error:
+            raise InputError(f"--bind-core-list: {error}") from None
 
 
 def _check_master(master: Master) -> None:

@@ -28,7 +28,7 @@ class Selection(NamedTuple):
 
     hostfile: Annotated[str | None, Option("-H --hostfile",
         "MPI hostfile, in rank order.", "FILE", of=BOTH)] = None
-    hosts: Annotated[str | None, Option("--hosts",
+    hosts: Annotated[str | None, Option("--hosts --host",
         "Hosts inline: 'node[01-04]:8,big:4'.", "LIST", of=BOTH)] = None
     include: Annotated[str, Option("-i --include",
         "Only these hosts and slots: 'node01@node02:0,2'.", "FILTER", of=BOTH)] = ""
@@ -75,9 +75,17 @@ class Program(NamedTuple):
         "The default; accepted for DeepSpeed.", of=BOTH)] = False
     python: Annotated[str, Option("--remote-python",
         "Python on the nodes. Default: the one that runs madrun.", "PATH")] = ""
+    venv_script: Annotated[str, Option("--venv-script",
+        "The 'activate' of a virtual environment on the nodes: use its Python.", "FILE")] = ""
     workdir: Annotated[str, Option("--workdir",
         "The workers' folder on every node. Default: this folder's path.", "DIR", of=BOTH)] = ""
     section: Mapping[str, str] = _NOTHING
+
+    @property
+    def interpreter(self) -> str:
+        """The Python that was asked for; empty where none was."""
+        folder = self.venv_script.rpartition("/")[0]
+        return self.python or (f"{folder or '.'}/python" if self.venv_script else "")
 
     @property
     def mode(self) -> str:
@@ -89,9 +97,11 @@ class Nodes(NamedTuple):
     """How agents get onto the nodes."""
 
     backend: Annotated[str, Option("--backend",
-        "How agents get onto the nodes: ssh, pdsh, openmpi, mpich, srun, ...", "NAME")] = "auto"
+        "How agents get onto the nodes.", "NAME")] = "auto"
     backend_args: Annotated[str, Option("--backend-args --launcher-args",
         "Further words for the backend's tool.", "WORDS")] = ""
+    force_multi: Annotated[bool, Option("--force-multi",
+        "Log in by ssh even where this machine is the only host; DeepSpeed's.")] = False
 
 
 class Ssh(NamedTuple):
@@ -111,7 +121,7 @@ class Ssh(NamedTuple):
 class Environment(NamedTuple):
     """Which variables travel. ``section`` are those of a config, which may be secrets."""
 
-    exports: Annotated[tuple[str, ...], Option("--export",
+    exports: Annotated[tuple[str, ...], Option("--export -x",
         "Give this variable to the workers; also NCCL_*. Repeatable.", "NAME[=VALUE]")] = ()
     export_all: Annotated[bool, Option("--export-all",
         "Export all but what belongs to a machine.")] = False
@@ -137,6 +147,8 @@ class Console(NamedTuple):
         "The job's events as JSON lines; with --dry-run one object.")] = False
     show_values: Annotated[bool, Option("--show-values",
         "With --dry-run: the values of exported variables too, which may be secrets.")] = False
+    quiet: Annotated[bool, Option("-q --quiet",
+        "Say nothing but errors and what the workers write.")] = False
     verbose: Annotated[bool, Option("-v --verbose",
         "Say how long each host took to start.", of=BOTH)] = False
 
@@ -144,7 +156,7 @@ class Console(NamedTuple):
 class Record(NamedTuple):
     """What is kept of the job."""
 
-    log_dir: Annotated[str, Option("--log-dir",
+    log_dir: Annotated[str, Option("--log-dir --enable-each-rank-log",
         "Write rank0003.out and .err there, on each node; none: nowhere.", "DIR", of=BOTH)] = ""
     job_dir: Annotated[str, Option("--job-dir",
         "Where each job leaves a folder. Default: $MADRUN_JOB_DIR, ~/.madrun/jobs.", "DIR",

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import click
 
+from madrun.backends import registry as backends
 from madrun.job.spec import working_folder
+from madrun.launchers import registry as launchers
 from madrun.options.command_line import command_of, own_output, show_usage_error
 from madrun.options.request import Config, Request
 from madrun.record.guard_handover import GuardHandover
@@ -17,9 +19,19 @@ from madrun.runner.plan import make_plan
 from madrun.system.errors import MadrunError
 from madrun.system.loop import Loop
 
+_EXAMPLES = """\
+madrun train.py --lr 1e-3                              all GPUs of this machine
+madrun -H hostfile train.py                            all slots of the hosts in a file
+madrun --hosts 'node[01-04]' --nproc-per-node 8 train.py
+madrun -H hostfile --launcher torchrun train.py        torchrun on each node
+madrun -H hostfile --dry-run train.py                  show it, contact nobody
+"""
+
 command = command_of(
     "madrun",
     "Start PROGRAM, one worker per GPU, on every host; end all of it when any of it fails.",
+    _EXAMPLES,
+    {"launcher": launchers.names, "backend": backends.names},
 )
 
 

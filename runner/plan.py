@@ -73,6 +73,8 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
 
 def with_backend(request: Request) -> Request:
     """DeepSpeed's ``--launcher pdsh`` means what is called a backend here."""
+    if request.nodes.force_multi and request.nodes.backend == "auto":
+        request = request._replace(nodes=request.nodes._replace(backend="ssh"))
     name = request.program.launcher
     if request.nodes.backend != "auto" or not backends.is_known(name):
         return request

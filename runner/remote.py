@@ -56,7 +56,7 @@ def agent_start(plan: Plan, ports: tuple[int, int], runner_key: str) -> AgentSta
     return AgentStart(
         hosts=plan.hosts,
         python=plan.spec.python,
-        isolated=not request.program.python and runs_isolated(os.environ),
+        isolated=not request.program.interpreter and runs_isolated(os.environ),
         ports=ports,
         runner_key=runner_key,
         world_info=world_info.encode(plan.spec.world),

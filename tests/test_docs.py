@@ -144,7 +144,7 @@ def documented(command: str) -> list[str]:
 def test_options_are_those_of_the_command(name: str) -> None:
     context = COMMANDS[name].make_context(name, [], resilient_parsing=True)
     parameters = COMMANDS[name].get_params(context)
-    options = [each for each in parameters if isinstance(each, click.Option)]
+    options = [each for each in parameters if isinstance(each, click.Option) and not each.hidden]
     there = [spelling for each in options for spelling in (*each.opts, *each.secondary_opts)]
     assert sorted(documented(name)) == sorted(there)
 

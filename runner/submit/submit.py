@@ -137,8 +137,8 @@ def _typed(settings: tuple[str, ...]) -> dict[str, str]:
 def _agent(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> list[str]:
     """The words of madagent that say what those of this madrun do."""
     program = request.program
-    isolated = not program.python and runs_isolated(environ)
-    words = [program.python or python, *(["-I"] if isolated else []), "-m", "madrun.agent"]
+    isolated = not program.interpreter and runs_isolated(environ)
+    words = [program.interpreter or python, *(["-I"] if isolated else []), "-m", "madrun.agent"]
     for key, value in asked_for(request).items():
         if fields()[key].option.of == BOTH and key not in _NOT_PASSED:
             option = f"--{key.replace('_', '-')}"
