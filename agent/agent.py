@@ -61,7 +61,6 @@ if TYPE_CHECKING:
 
 _FLUSH_LIMIT = 3.0  # seconds for a slow console at the end
 _BYE_LIMIT = 5.0
-_TRY_LIMIT = 5.0
 _QUIET = 0.5  # seconds after the start: then nobody waits for us, and short jobs are over
 
 
@@ -244,8 +243,11 @@ class Agent:
     def _try_master(self, addresses: tuple[str, ...], port: int) -> None:
         from madrun.hosts.reach import first_reachable
 
+        assert self._spec is not None
+        limit = self._spec.limits.launch / 2  # so that there is time left to say what failed
+
         def attempt() -> None:
-            address, problem = first_reachable(addresses, port, _TRY_LIMIT)
+            address, problem = first_reachable(addresses, port, limit)
             self._loop.post(lambda: self._send(MasterTried(address, problem)))
 
         # A thread, because connecting can block; nothing is forked while it runs.

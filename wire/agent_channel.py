@@ -26,7 +26,7 @@ from madrun.wire.messages import Begin, Dropped, Heartbeat, Message, Output, Udp
 from madrun.wire.udp_heartbeat import HEARTBEATS_PER_TIMEOUT, AgentHeartbeat, is_loopback
 
 _RECONNECT_LIMIT = 0.5  # seconds without a word after the connection broke
-_CONNECT_LIMIT = 10.0
+_DIAL_LIMIT_MS = 5000  # then the next attempt: the kernel waits longer and longer for a lost SYN
 
 
 class AgentChannel:
@@ -48,7 +48,9 @@ class AgentChannel:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._public, self._secret = zmq.curve_keypair()
         self.public_key = z85.decode(self._public).hex()
+        self._launch_limit = patience
         self._liveness = LivenessMonitor(patience, time.monotonic())
+        self._heard = False
         self._udp_heartbeat: AgentHeartbeat | None = None
         self._udp_interval = self._next_udp_heartbeat = float("inf")
         self._outgoing: deque[tuple[bool, bytes]] = deque()
@@ -58,7 +60,7 @@ class AgentChannel:
 
     def connect(self, addresses: Sequence[str], ports: tuple[int, int], runner_key: str) -> None:
         """Connect to the first address that answers; raises ClusterError where none does."""
-        address, problem = first_reachable(addresses, ports[0], _CONNECT_LIMIT)
+        address, problem = first_reachable(addresses, ports[0], self._launch_limit / 2)
         if not address:
             raise ClusterError(f"the runner cannot be reached from here: {problem}")
         self._address = address
@@ -93,6 +95,7 @@ class AgentChannel:
         socket.curve_publickey, socket.curve_secretkey = self._public, self._secret
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
         socket.setsockopt(zmq.SNDHWM, 0)  # what may be under way is bounded by the protocol
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, _DIAL_LIMIT_MS)
         socket.setsockopt(zmq.IPV6, 1)
         host = f"[{address}]" if ":" in address else address
         socket.connect(f"tcp://{host}:{port}")
@@ -138,7 +141,8 @@ class AgentChannel:
 
     def _disconnected(self) -> None:
         event, _value = struct.unpack("=Hi", self._monitor.recv_multipart()[0])
-        if event == zmq.EVENT_DISCONNECTED:
+        # Before the runner's first word a connection may end because our key is not known yet.
+        if event == zmq.EVENT_DISCONNECTED and self._heard:
             self._liveness.connection_ended(time.monotonic(), _RECONNECT_LIMIT)
 
     def _receive(self) -> None:
@@ -147,6 +151,7 @@ class AgentChannel:
         except WireError:
             return
         now = time.monotonic()
+        self._heard = True
         if isinstance(message, Begin):
             self._liveness.set_timeout(message.spec.limits.heartbeat)
             self._udp_interval = message.spec.limits.heartbeat / HEARTBEATS_PER_TIMEOUT

@@ -20,6 +20,7 @@ from madrun.backends.ssh.proxy_command import ProxyCommand, start_proxy
 from madrun.backends.ssh.route import find_route
 from madrun.backends.ssh.settings import Asked, Target
 from madrun.hosts.hostfile import Host
+from madrun.hosts.reach import Race
 from madrun.options.request import Ssh
 from madrun.system.errors import ClusterError
 
@@ -216,17 +217,8 @@ class Logins:
 
 def _dial(target: Target, limit: float) -> socket.socket:
     """Connected to the first of the host's addresses that answers."""
-    found = socket.getaddrinfo(target.hostname, target.port, target.family, type=socket.SOCK_STREAM)
-    deadline = time.monotonic() + limit
-    problem: OSError = TimeoutError()
-    for family, kind, protocol, _, address in found:
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(max(0.1, deadline - time.monotonic()))
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
-            problem = error
-        else:
-            return sock
-    raise problem
+    race = Race([target.hostname], target.port, target.family)
+    connection = race.run(limit)
+    if connection is None:
+        raise next(iter(race.problems.values()), TimeoutError())
+    return connection

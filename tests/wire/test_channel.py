@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,9 @@ from zmq.utils import z85
 from madrun.hosts.world import Node, World
 from madrun.options.spec_groups import Limits
 from madrun.system.errors import ClusterError
+from madrun.wire import runner_channel
 from madrun.wire.agent_channel import AgentChannel
+from madrun.wire.authenticator import Authenticator
 from madrun.wire.codec import MAX_FRAME, pack
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import (
@@ -295,6 +298,31 @@ def test_an_unused_channel_gives_back_its_descriptors() -> None:
     assert open_descriptors() > before
     channel.close()
     assert open_descriptors() == before
+
+
+def test_an_agent_whose_key_comes_late_is_let_in_all_the_same(
+    open_ends: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handshake that ends before the login has brought the key is not the runner's end."""
+    asked = threading.Semaphore(0)
+    ask = Authenticator.ask
+
+    def counted(self: Authenticator) -> None:
+        ask(self)
+        asked.release()
+
+    monkeypatch.setattr(Authenticator, "ask", counted)
+    monkeypatch.setattr(runner_channel, "_HANDSHAKE_LIMIT_MS", 300)
+    runner = Runner()
+    open_ends.append(runner)
+    agent = Agent(runner)
+    open_ends.append(agent)
+    agent.connect().channel.send(HELLO)
+    for _ in range(8):  # two for each attempt: control and output
+        assert asked.acquire(timeout=PATIENCE)
+    assert agent.lost.empty()
+    runner.channel.admit(0, agent.channel.public_key)
+    assert runner.next() == (0, HELLO)
 
 
 def test_a_beat_is_never_handed_on(runner: Runner, agent: Agent) -> None:
