@@ -62,7 +62,7 @@ HOSTILE = ["a b", "it's", '"x"', "$HOME", "*", "#", ";", "(x)", "\\", "", "%h %n
 def test_arguments_arrive_as_they_are() -> None:
     """DeepSpeed #267, #3967, #4523, #4716: seven rounds of quoting the user's arguments.
 
-    On other hosts: tests/hosts/test_job.py.
+    On other hosts: tests/on_hosts/test_job.py.
     """
     show = "import sys; print(ascii(sys.argv[1:]))"
     done = madrun("--no-prefix", "--no-python", sys.executable, "-c", show, *HOSTILE)
