@@ -19,6 +19,8 @@ from madrun.system.loop import Loop
 from madrun.wire.jobspec import JobSpec, shown_ranks
 from madrun.wire.messages import Exited, Message
 
+_DEBUGGER_LEFT = "bdb.BdbQuit"  # what breakpoint() raises at the end of stdin
+
 
 class WorkerSet:
     """Workers by process id, and the ways to and from them."""
@@ -83,7 +85,10 @@ class WorkerSet:
         """With its cause, if it failed by itself; a worker that we ended needs none."""
         if exited.status == 0 or exited.ended or self.diagnosis is None:
             return exited
-        return exited._replace(cause=self.diagnosis.cause(exited))
+        cause = self.diagnosis.cause(exited)
+        if _DEBUGGER_LEFT in cause and exited.rank not in self._reading:
+            cause = f"rank {exited.rank} has no stdin; see --stdin: {cause}"
+        return exited._replace(cause=cause)
 
     def close(self) -> None:
         """Nobody runs any more: take what they wrote, and let go of everything."""

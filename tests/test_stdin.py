@@ -272,3 +272,18 @@ def test_stopped_and_continued() -> None:
         shell.until("got-word\n")
         shell.until("$ ")  # until then what is typed is the job's
         shell.type("exit\n")
+
+
+def test_a_debugger_on_a_rank_without_stdin_is_explained(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import os\nif os.environ['RANK'] == '1': breakpoint()\n")
+    done = subprocess.run(
+        [BIN / "madrun", "--nproc-per-node", "2", script],
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "cause: rank 1 has no stdin; see --stdin: bdb.BdbQuit" in done.stderr, done.stderr
