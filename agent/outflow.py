@@ -10,9 +10,8 @@ import re
 from collections import deque
 from collections.abc import Callable
 
-from madrun.wire.messages import STDERR, STDOUT, Dropped, Message, Output
+from madrun.wire.messages import OUTPUT_WINDOW, STDERR, STDOUT, Dropped, Message, Output
 
-_WINDOW = 256 * 1024  # bytes sent and not yet taken by the console
 _LONGEST_LINE = 256 * 1024  # bytes shown of a line
 _TOO_LONG = b" [... the rest of this line is not shown: it is longer than 256 KiB]"
 _TORN = b" [... the rest of this line was not shown: the console was too slow]\n"
@@ -26,7 +25,7 @@ class Outflow:
 
     def __init__(self, send: Callable[[Message], None]) -> None:
         self._send = send
-        self._room = _WINDOW
+        self._room = OUTPUT_WINDOW
         self._waiting: dict[int, deque[Output]] = {}
         self._size: dict[int, int] = {}
         self._dropped: dict[int, int] = {}
@@ -109,7 +108,7 @@ class Outflow:
     @property
     def empty(self) -> bool:
         """True once everything was sent and taken."""
-        return not self._waiting and self._room >= _WINDOW
+        return not self._waiting and self._room >= OUTPUT_WINDOW
 
     def _flow(self) -> None:
         while self._waiting and self._room > 0:

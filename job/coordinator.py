@@ -188,10 +188,9 @@ class Coordinator:
 
         self._loop.watch(guard_fd, gone)
 
-    def silent(self, node_rank: int, seconds: float) -> None:
-        """No word of an agent for so long: it was lost when it was last heard."""
-        reason = f"no word from its agent for {seconds:g} s"
-        self._do(self._machine.gone(node_rank, reason, time.monotonic() - seconds))
+    def agent_lost(self, node_rank: int, reason: str, at: float) -> None:
+        """See madrun.wire.runner_channel: an agent is heard no more, since ``at``."""
+        self._do(self._machine.gone(node_rank, reason, at))
 
     def stop(self, number: int) -> None:
         """A signal that ends the job; the second one ends it at once."""

@@ -24,9 +24,7 @@ def run_remote(loop: Loop, job: Coordinator, plan: Plan, backend: Backend) -> Ou
     from madrun.wire.runner_channel import RunnerChannel
 
     timeout = plan.spec.limits.heartbeat
-    channel = RunnerChannel(
-        loop.post, job.receive, lambda node_rank: job.silent(node_rank, timeout), timeout
-    )
+    channel = RunnerChannel(loop.post, job.receive, job.agent_lost, timeout)
     assert backend.session is not None
     session = backend.session(agent_start(plan, channel.ports, channel.public_key), job)
     try:

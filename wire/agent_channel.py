@@ -108,11 +108,18 @@ class AgentChannel:
             return  # enough wake-ups are under way
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # the outermost place of this thread
+            words = f"a fault in the channel to the runner: {error!r}"
+            self._post(lambda: self._on_lost(words))
+
+    def _serve(self) -> None:
         self._poller = zmq.Poller()
         self._handlers: dict[object, Callable[[], None]] = {}
         self._handle(self._control, self._receive)
         self._handle(self._monitor, self._disconnected)
-        self._handle(self._wake_read, lambda: (os.read(self._wake_read, 4096), None)[1])
+        self._handle(self._wake_read, self._woken)
         while True:
             ready = self._poller.poll(self._patience())
             # Before anything queued is read: a process that was stopped must not go on.
@@ -127,6 +134,9 @@ class AgentChannel:
             if self._closing:
                 return
             self._send_udp_heartbeat()
+
+    def _woken(self) -> None:
+        os.read(self._wake_read, 4096)
 
     def _handle(self, source: Any, handler: Callable[[], None]) -> None:
         self._handlers[source] = handler

@@ -20,13 +20,22 @@ from zmq.utils import z85
 
 from madrun.system.errors import WireError
 from madrun.wire.authenticator import DOMAIN, Authenticator
-from madrun.wire.codec import MAX_FRAME, pack, unpack
+from madrun.wire.codec import MAX_FRAME_UP, pack, unpack
 from madrun.wire.lease import ClockOffset, LivenessMonitor
-from madrun.wire.messages import Heartbeat, Hello, Message, UdpHeartbeats
+from madrun.wire.messages import (
+    OUTPUT_WINDOW,
+    Heartbeat,
+    Hello,
+    Message,
+    Output,
+    OutputCredit,
+    UdpHeartbeats,
+)
 from madrun.wire.udp_heartbeat import RunnerHeartbeat, new_key
 
 BEATS_PER_TIMEOUT = 5
 _HANDSHAKE_LIMIT_MS = 30_000
+_MOST_OUTPUT = 3 * OUTPUT_WINDOW  # bytes: an agent may end one piece beyond the window
 
 
 @dataclass(slots=True)
@@ -37,23 +46,26 @@ class _Peer:
     liveness: LivenessMonitor
     heartbeat_key: bytes = field(default_factory=new_key)
     clock: ClockOffset = field(default_factory=ClockOffset)
+    output: int = 0  # bytes that came and that the console has not taken
 
 
 class RunnerChannel:
     """Listens on free ports; ``send`` and ``admit`` may be called from any thread.
 
-    ``on_message(node_rank, message)`` and ``on_silent(node_rank)`` run through ``post``, that is
-    on the runner's loop. ``timeout`` is how long an agent may stay silent, in seconds.
+    ``on_message(node_rank, message)`` and ``on_lost(node_rank, reason, at)`` run through ``post``,
+    that is on the runner's loop. ``timeout`` is how long an agent may stay silent, in seconds. An
+    agent is lost that was silent for longer, that sends what none of this version sends, or more
+    output than it may. A fault of ours on the thread is raised on the loop, and so ends the job.
     """
 
     def __init__(
         self,
         post: Callable[[Callable[[], None]], None],
         on_message: Callable[[int, Message], None],
-        on_silent: Callable[[int], None],
+        on_lost: Callable[[int, str, float], None],
         timeout: float,
     ) -> None:
-        self._post, self._on_message, self._on_silent = post, on_message, on_silent
+        self._post, self._on_message, self._on_lost = post, on_message, on_lost
         self._timeout = timeout
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._authenticator = Authenticator(self._context)
@@ -64,6 +76,7 @@ class RunnerChannel:
         self._udp_heartbeat = RunnerHeartbeat()
         self.ports = (self._port(self._control), self._port(self._output))
         self._peers: dict[int, _Peer] = {}
+        self._expelled: set[int] = set()
         self._outgoing: deque[Callable[[], None]] = deque()
         self._closing = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -77,7 +90,8 @@ class RunnerChannel:
     def send(self, node_rank: int, message: Message) -> None:
         """Send to one agent; to one that is not there (any more) nothing is sent."""
         frame = pack(message)
-        self._do(lambda: self._send(node_rank, frame))
+        credit = message.size if isinstance(message, OutputCredit) else 0
+        self._do(lambda: self._send(node_rank, frame, credit))
 
     def clock_of(self, node_rank: int) -> ClockOffset:
         """The offset of an agent's clock as far as it is known."""
@@ -105,7 +119,7 @@ class RunnerChannel:
         socket.curve_server = True
         socket.curve_secretkey = secret
         socket.zap_domain = DOMAIN
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_UP)
         socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_LIMIT_MS)
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.IPV6, 1)
@@ -117,21 +131,27 @@ class RunnerChannel:
         endpoint: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
         return int(endpoint.rstrip(b"\0").rpartition(b":")[2])
 
-    def _do(self, action: Callable[[], object]) -> None:
-        self._outgoing.append(lambda: (action(), None)[1])
+    def _do(self, action: Callable[[], None]) -> None:
+        self._outgoing.append(action)
         try:
             os.write(self._wake_write, b"\0")
         except BlockingIOError:
             return  # enough wake-ups are under way
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # the outermost place of this thread
+            self._post(partial(_raise, error))
+
+    def _serve(self) -> None:
         poller = zmq.Poller()
         handlers: dict[object, Callable[[], None]] = {
             self._authenticator.socket: self._authenticator.ask,
             self._control: lambda: self._receive(self._control),
             self._output: lambda: self._receive(self._output),
             self._udp_heartbeat.socket.fileno(): self._take_udp_heartbeats,
-            self._wake_read: lambda: (os.read(self._wake_read, 4096), None)[1],
+            self._wake_read: self._woken,
         }
         for source in handlers:
             poller.register(source, zmq.POLLIN)
@@ -150,6 +170,9 @@ class RunnerChannel:
                 self._beat()
                 next_beat = time.monotonic() + interval
 
+    def _woken(self) -> None:
+        os.read(self._wake_read, 4096)
+
     def _patience(self, next_beat: float) -> int:
         """Milliseconds until the next beat is due or the next lease may have run out."""
         now = time.monotonic()
@@ -165,12 +188,22 @@ class RunnerChannel:
         now = time.monotonic()
         for node_rank, peer in list(self._peers.items()):
             if peer.liveness.expired(now):
-                del self._peers[node_rank]
-                self._post(partial(self._on_silent, node_rank))
+                reason = f"no word from its agent for {self._timeout:g} s"
+                self._lose(node_rank, reason, now - self._timeout)
 
-    def _send(self, node_rank: int, frame: bytes) -> None:
+    def _lose(self, node_rank: int, reason: str, at: float) -> None:
+        self._peers.pop(node_rank, None)
+        self._post(partial(self._on_lost, node_rank, reason, at))
+
+    def _expel(self, node_rank: int, what: str) -> None:
+        """Hear this agent no more, nor under another name; its own lease ends it."""
+        self._expelled.add(node_rank)
+        self._lose(node_rank, f"its agent sent {what}", time.monotonic())
+
+    def _send(self, node_rank: int, frame: bytes, credit: int = 0) -> None:
         peer = self._peers.get(node_rank)
         if peer is not None:
+            peer.output -= credit
             self._control.send_multipart([peer.routing_id, frame])
 
     def _take_udp_heartbeats(self) -> None:
@@ -183,13 +216,17 @@ class RunnerChannel:
         return peer.heartbeat_key if peer else None
 
     def _receive(self, socket: zmq.Socket[bytes]) -> None:
-        frames = socket.recv_multipart(copy=False)
+        routing_id, *payload = socket.recv_multipart(copy=False)
+        node_rank = int(payload[0].get("User-Id"))
+        if node_rank in self._expelled:
+            return
         try:
-            routing_id, payload = frames
-            node_rank = int(payload.get("User-Id"))
-            message = unpack(payload.bytes)
-        except (ValueError, WireError):
-            return  # an admitted agent that talks nonsense is as good as silent
+            if len(payload) != 1:
+                raise WireError("a message of several frames")
+            message = unpack(payload[0].bytes, MAX_FRAME_UP)
+        except WireError as error:
+            self._expel(node_rank, str(error))
+            return
         now = time.monotonic()
         peer = self._peers.get(node_rank)
         if isinstance(message, Hello) and socket is self._control and peer is None:
@@ -202,7 +239,16 @@ class RunnerChannel:
             )
         if peer is None or not peer.liveness.message(now):
             return
+        if isinstance(message, Output):
+            peer.output += len(message.data)
+            if peer.output > _MOST_OUTPUT:
+                self._expel(node_rank, "more output than it may")
+                return
         if isinstance(message, Heartbeat):
             peer.clock.sample(message.echo, message.sent, now)
         else:
             self._post(lambda: self._on_message(node_rank, message))
+
+
+def _raise(error: Exception) -> None:
+    raise error

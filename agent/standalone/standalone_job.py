@@ -186,7 +186,7 @@ class _Coordinated:
         from madrun.wire.runner_channel import RunnerChannel
 
         timeout = self._spec.limits.heartbeat
-        channel = RunnerChannel(self._loop.post, self._coordinator.receive, self._silent, timeout)
+        channel = RunnerChannel(self._loop.post, self._coordinator.receive, self._lost, timeout)
         try:
             self._let_in(self._host, channel)
             yield channel
@@ -214,9 +214,9 @@ class _Coordinated:
     def _own_gone(self) -> None:
         self._coordinator.agent_gone(self._node_rank, "it has ended")
 
-    def _silent(self, node_rank: int) -> None:
+    def _lost(self, node_rank: int, reason: str, at: float) -> None:
         self._somebody_is_silent = True
-        self._coordinator.silent(node_rank, self._spec.limits.heartbeat)
+        self._coordinator.agent_lost(node_rank, reason, at)
 
     def _recorded(self) -> RecordedJob:
         spec, request = self._spec, self._setting.request

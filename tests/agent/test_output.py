@@ -14,9 +14,9 @@ from madrun.agent.outflow import Outflow
 from madrun.agent.output import TAIL_SIZE, Pauses, Stream, log_name, open_pipe
 from madrun.system.errors import ClusterError
 from madrun.system.loop import Loop
-from madrun.wire.messages import STDERR, STDOUT, Dropped, Message, Output
+from madrun.wire.messages import OUTPUT_WINDOW, STDERR, STDOUT, Dropped, Message, Output
 
-WINDOW, BACKLOG = outflow._WINDOW, outflow._BACKLOG
+WINDOW, BACKLOG = OUTPUT_WINDOW, outflow._BACKLOG
 FULL = b"x" * (16 * 1024 - 1) + b"\n"
 
 

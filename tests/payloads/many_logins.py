@@ -22,7 +22,7 @@ def main() -> None:
         if isinstance(message, Hello):
             heard.put(node_rank)
 
-    channel = RunnerChannel(lambda call: call(), take, lambda _node_rank: None, 600.0)
+    channel = RunnerChannel(lambda call: call(), take, lambda *_lost: None, 600.0)
     argv = [sys.executable, str(AGENTS), str(count), *map(str, channel.ports), channel.public_key]
     agents = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert agents.stdout

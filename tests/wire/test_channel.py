@@ -19,7 +19,7 @@ from madrun.system.errors import ClusterError
 from madrun.wire import runner_channel
 from madrun.wire.agent_channel import AgentChannel
 from madrun.wire.authenticator import Authenticator
-from madrun.wire.codec import MAX_FRAME, pack
+from madrun.wire.codec import MAX_FRAME_UP, pack
 from madrun.wire.jobspec import JobSpec
 from madrun.wire.messages import (
     Begin,
@@ -53,7 +53,10 @@ class Runner:
         self.heard: queue.Queue[tuple[int, Message]] = queue.Queue()
         self.silent: queue.Queue[int] = queue.Queue()
         self.channel = RunnerChannel(
-            at_once, lambda *said: self.heard.put(said), self.silent.put, timeout
+            at_once,
+            lambda *said: self.heard.put(said),
+            lambda node_rank, _reason, _at: self.silent.put(node_rank),
+            timeout,
         )
 
     def next(self) -> tuple[int, Message]:
@@ -115,7 +118,7 @@ def test_messages_arrive_in_order_both_ways(runner: Runner, agent: Agent) -> Non
 
 
 def test_a_flood_of_output_does_not_stand_before_a_word(runner: Runner, agent: Agent) -> None:
-    flood = [Output(0, 1, bytes(60_000)) for _ in range(200)]
+    flood = [Output(0, 1, bytes(60_000)) for _ in range(12)]  # as much as an agent may
     for output in flood:
         agent.channel.send(output)
     agent.channel.send(CheckIn())
@@ -192,23 +195,37 @@ class RawAgent:
         self.context.destroy(linger=0)
 
 
-def test_nonsense_of_an_admitted_agent_breaks_nothing(runner: Runner, agent: Agent) -> None:
+@pytest.mark.parametrize(
+    "parts", [[b""], [b"\xc1"], [b"a", b"b"], [b""] * 50, [os.urandom(100_000)]]
+)
+@pytest.mark.parametrize("greets", [False, True])
+def test_an_admitted_agent_that_talks_nonsense_is_lost_and_heard_no_more(
+    runner: Runner, agent: Agent, parts: list[bytes], greets: bool
+) -> None:
     raw = RawAgent(runner, 1)
-    for parts in ([b""], [b"\xc1"], [b"a", b"b"], [b""] * 50, [os.urandom(100_000)]):
-        raw.socket.send_multipart(parts)
-    raw.socket.send(pack(CheckIn()))  # before its Hello
+    if greets:
+        raw.socket.send(pack(Hello(0, "I am another", 1)))
+        assert runner.next() == (1, Hello(0, "I am another", 1))
+    raw.socket.send_multipart(parts)
+    assert runner.silent.get(timeout=PATIENCE) == 1
     raw.socket.send(pack(Hello(0, "I am another", 1)))
-    raw.socket.send(pack(Begin(SPEC)))  # not for an agent to say
-    assert runner.next() == (1, Hello(0, "I am another", 1))
-    assert runner.next() == (1, Begin(SPEC))
+    raw.socket.send(pack(CheckIn()))
     agent.channel.send(CheckIn())
     assert runner.next() == (0, CheckIn())
     raw.close()
 
 
+def test_what_an_agent_says_before_its_hello_is_not_heard(runner: Runner, agent: Agent) -> None:
+    raw = RawAgent(runner, 1)
+    raw.socket.send(pack(CheckIn()))
+    raw.socket.send(pack(Hello(0, "I am another", 1)))
+    assert runner.next() == (1, Hello(0, "I am another", 1))
+    raw.close()
+
+
 def test_what_is_too_large_costs_only_its_sender(runner: Runner, agent: Agent) -> None:
     raw = RawAgent(runner, 1)
-    raw.socket.send(bytes(MAX_FRAME + 1), copy=False)
+    raw.socket.send(bytes(MAX_FRAME_UP + 1), copy=False)
     agent.channel.send(CheckIn())
     assert runner.next() == (0, CheckIn())
     raw.close()

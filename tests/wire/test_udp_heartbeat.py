@@ -190,7 +190,7 @@ def test_udp_heartbeats_bridge_a_silent_connection(address: str, lives: bool) ->
     runner = RunnerChannel(
         lambda call: call(),
         lambda _rank, message: heard.put(message),
-        lambda _rank: silent.put("agent"),
+        lambda *_lost: silent.put("agent"),
         1.0,
     )
     relay = StallingRelay(runner.ports[0])
