@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from madrun.hosts import filters, hostlist
@@ -41,13 +42,15 @@ def resolve(
     device_count: Callable[[], int],
     default_hostfile: str = DEFAULT_HOSTFILE,
     scheduled: tuple[tuple[Host, ...], str] | None = None,
+    said_by: Mapping[str, str] = MappingProxyType({}),
 ) -> Resources:
     """The resources of a job: its hosts, then filters, then the first N hosts and devices.
 
     Hosts come from --hosts or --hostfile, else $MADRUN_HOSTFILE, else those of a scheduler's job
     (hosts and source), else the default hostfile if it is there, else this machine, whose devices
-    are counted only then. A hostfile that is named
-    is read or is an error. Slots of this machine index into its device mask where there is one.
+    are counted only then. A hostfile that is named is read or is an error. Slots of this machine
+    index into its device mask where there is one. ``said_by`` tells where a count that nobody
+    typed was read, by the option's key.
     """
     _check_counts(selection)
     found = _named(selection, environ) or scheduled or _default(default_hostfile)
@@ -60,7 +63,7 @@ def resolve(
         found = (Host(LOCALHOST, tuple(range(workers))),), THIS_MACHINE
     hosts, source = found
     nodes = filters.apply(hosts, selection.include, selection.exclude)
-    nodes = _first_hosts(nodes, selection.nnodes, source)
+    nodes = _first_hosts(nodes, selection.nnodes, source, said_by.get("nnodes", ""))
     nodes = first_devices(nodes, selection.workers, source)
     by_name = {host.name: host for host in hosts}
     kept = tuple(by_name[node.host] for node in nodes)
@@ -159,12 +162,17 @@ def _check_counts(selection: Selection) -> None:
             )
 
 
-def _first_hosts(nodes: Sequence[Node], want: int | None, source: str) -> tuple[Node, ...]:
+def _first_hosts(
+    nodes: Sequence[Node], want: int | None, source: str, said_by: str
+) -> tuple[Node, ...]:
     if want is not None and want > len(nodes):
         names = hostlist.fold(node.host for node in nodes)
         shown = names if len(names) <= 300 else names[:297] + "..."
         have = counted(len(nodes), "host")
-        raise InputError(f"--nnodes {want}: only {have} to choose from ({source}): {shown}")
+        if source == THIS_MACHINE:
+            shown += "; --hosts, --hostfile or a config's hosts, hostfile and slurm name others"
+        option = f"{said_by}: {want} nodes" if said_by else f"--nnodes {want}"
+        raise InputError(f"{option}: only {have} to choose from ({source}): {shown}")
     return tuple(nodes[:want])
 
 

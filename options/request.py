@@ -203,7 +203,8 @@ class Submit(NamedTuple):
 class Request(NamedTuple):
     """All that one command line and its config ask for, by headings of the help.
 
-    ``origins`` tells by option, or by a setting's path in the config, where a value came from.
+    ``origins`` tells by option, or by a setting's path in the config, where a value came from,
+    ``notes`` what the user should know of the config.
     """
 
     selection: Annotated[Selection, "Where it runs"] = Selection()
@@ -223,6 +224,7 @@ class Request(NamedTuple):
     dry_run: Annotated[bool, Option("--dry-run",
         "Show who would run what; contact nobody.")] = False
     origins: Mapping[str, str] = _NOTHING
+    notes: tuple[str, ...] = ()
 
 
 # fmt: on

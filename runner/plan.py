@@ -17,6 +17,7 @@ from madrun.hosts.hostfile import Host
 from madrun.hosts.resources import Resources, closed, names_hosts, resolve, workers_of
 from madrun.job.spec import checked, job_spec, with_folder, words
 from madrun.launchers import registry as launchers
+from madrun.options.command_line import TYPED
 from madrun.options.request import Request
 from madrun.record.job_folder import jobs_folder
 from madrun.runner import env_file, exports
@@ -58,7 +59,12 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
     )
     spec = with_folder(spec, request, job_dir, environ)
     _check(request, choice.backend)
-    notes = (*_cpu_only(resources), *_submits_itself(spec), *(job.notes if job else ()))
+    notes = (
+        *request.notes,
+        *_cpu_only(resources),
+        *_submits_itself(spec),
+        *(job.notes if job else ()),
+    )
     return Plan(
         request=request,
         spec=spec if resources.open else checked(spec),
@@ -93,7 +99,8 @@ def _scheduled(request: Request, environ: Mapping[str, str]) -> Allocation | Non
 
 def _resources(request: Request, environ: Mapping[str, str], job: Allocation | None) -> Resources:
     scheduled = (job.hosts, job.name) if job else None
-    return resolve(request.selection, environ, _count_devices, scheduled=scheduled)
+    read = {key: origin for key, origin in request.origins.items() if TYPED not in origin}
+    return resolve(request.selection, environ, _count_devices, scheduled=scheduled, said_by=read)
 
 
 def _choice(request: Request, resources: Resources, job: Allocation | None) -> backends.Choice:

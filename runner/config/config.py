@@ -16,7 +16,7 @@ from madrun.options.request import Request, changed, fields
 from madrun.runner import exports
 from madrun.runner.config import file as config_file
 from madrun.runner.config import older_forms as older_config
-from madrun.runner.config.keys import Setting, Settings, check
+from madrun.runner.config.keys import NOTES, Setting, Settings, check
 from madrun.runner.config.origins import origins_of
 from madrun.runner.plan import with_backend
 from madrun.system.errors import InputError
@@ -73,7 +73,12 @@ def configured(request: Request, environ: Mapping[str, str]) -> Request:
     if where == SLURM and not typed & _WHERE and not environ.get(_INSIDE_SLURM):
         request = changed(request, {"submit": SLURM})
     origins = origins_of(settings, found, typed)
-    return _with_sections(settings, request, argv)._replace(origins=origins)
+    notes = tuple(
+        f"{settings.values[path].origin} is not used: {text}"
+        for path, text in NOTES.items()
+        if path in settings.values
+    )
+    return _with_sections(settings, request, argv)._replace(origins=origins, notes=notes)
 
 
 def _value(name: str, setting: Setting) -> Any:
@@ -86,7 +91,7 @@ def _value(name: str, setting: Setting) -> Any:
 def _with_sections(settings: Settings, request: Request, argv: tuple[str, ...]) -> Request:
     """The request with the sections that no option stands for."""
     program, vendor = request.program, settings.get("gpu_vendor")
-    slurm = {name: each.value for name, each in settings.under("slurm").items()}
+    slurm = {name: each.value for name, each in settings.under("slurm").items() if each.value}
     launcher = registry.find(with_backend(request).program.launcher)
     return request._replace(
         program=program._replace(argv=argv, section=_options(settings, launcher)),

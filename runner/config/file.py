@@ -76,7 +76,16 @@ def _reason(error: BaseException) -> str:
 def _json(text: str) -> object:
     import json
 
-    return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        line = text.splitlines()[error.lineno - 1 : error.lineno] or [""]
+        if line[0][error.colno - 1 :].lstrip().startswith(("//", "/*", "#")):
+            raise InputError(
+                f"line {error.lineno}: JSON has no comments; a key that begins with _ is one,"
+                " and TOML and YAML have them"
+            ) from None
+        raise
 
 
 def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:

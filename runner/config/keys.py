@@ -44,6 +44,11 @@ def structure(name: str, value: object) -> str:
     return ""
 
 
+def anything(name: str, value: object) -> str:
+    """What another program reads from the same file: see NOTES."""
+    return ""
+
+
 class Variables:
     """A section whose keys are names of variables, and its values texts."""
 
@@ -78,6 +83,8 @@ SLURM: Section = {
     "mail_type": names,
     "modules": words,
     "network_interface": line,
+    "results_dir": anything,
+    "shared_workspace": anything,
 }
 KUBERNETES: Section = {
     "kubeconfig": line,
@@ -130,6 +137,19 @@ SECTIONS: Section = {
     "hostfile": text,
     "n_gpus": count,
     "gpu_vendor": choice("nvidia", "amd"),
+    "guest_os": anything,
+    "debug": anything,
+    "pre_scripts": anything,
+    "shared_data": anything,
+}
+# Keys that madengine's own files have, and what is to be known of each.
+NOTES = {
+    "guest_os": "nothing is built here",
+    "debug": "use --verbose",
+    "pre_scripts": "nothing is run before the program; call them in the script",
+    "shared_data": "nothing is copied or mounted; the program reads it where it is",
+    "slurm.results_dir": "nothing is collected there; --log-dir DIR says where logs are written",
+    "slurm.shared_workspace": "the program runs in the folder of the call, or in --workdir",
 }
 # Other spellings, by the section in which they stand.
 ALIASES: dict[str, dict[str, str]] = {
@@ -201,6 +221,8 @@ def _walk(content: Mapping[Any, Any], keys: Section, path: str) -> Iterator[tupl
     aliases = ALIASES.get(path, {})
     given: dict[str, str] = {}
     for key, value in content.items():
+        if isinstance(key, str) and key.startswith("_"):
+            continue  # a comment
         name = aliases.get(key, key) if isinstance(key, str) else key
         kind = keys.get(name) if isinstance(name, str) else None
         if kind is None:
@@ -229,6 +251,8 @@ def _walk(content: Mapping[Any, Any], keys: Section, path: str) -> Iterator[tupl
 
 def _variables(content: Mapping[Any, Any], path: str) -> Iterator[tuple[str, str]]:
     for name, value in content.items():
+        if isinstance(name, str) and name.startswith("_comment"):
+            continue
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise InputError(
                 f"{path}: {shown(name)} is not a variable name; allowed are letters, digits and _"

@@ -47,11 +47,12 @@ def from_slurm_args(settings: Settings, argv: Sequence[str]) -> Settings:
         return settings
     source = settings.sections[section]
     given = settings.under(section)
+    if missing := [key for key in _SLURM_ARGS if key not in given]:
+        raise InputError(f"{source}: slurm_args: {', '.join(missing)} missing; all are needed")
     found = {_SLURM_ARGS[key]: setting for key, setting in given.items()}
-    if {"PREFILL_NODES", "DECODE_NODES"} <= given.keys():
-        nodes = int(given["PREFILL_NODES"].value) + int(given["DECODE_NODES"].value) + 1
-        origin = f"{source}: slurm_args: PREFILL_NODES + DECODE_NODES + 1"
-        found["distributed.nnodes"] = Setting(str(nodes), origin)
+    nodes = int(given["PREFILL_NODES"].value) + int(given["DECODE_NODES"].value) + 1
+    origin = f"{source}: slurm_args: PREFILL_NODES + DECODE_NODES + 1"
+    found["distributed.nnodes"] = Setting(str(nodes), origin)
     if model := _model(argv):
         found["env_vars.MODEL_NAME"] = Setting(model, "the program's --model")
     return settings.over(Settings(found, {"slurm": source}))

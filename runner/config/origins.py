@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from madrun.options.command_line import TYPED
 from madrun.options.request import Request, fields, value_of
-from madrun.runner.config.keys import Setting, Settings
+from madrun.runner.config.keys import NOTES, Setting, Settings
 
 _VARIABLES = ("env_vars", "context.env_vars")
 
@@ -20,7 +20,11 @@ def origins_of(
         name: f"{TYPED}, over {setting.origin}" if name in typed else setting.origin
         for name, setting in found.items()
     }
-    rest = {path: each.origin for path, each in settings.values.items() if each.origin not in used}
+    rest = {
+        path: each.origin
+        for path, each in settings.values.items()
+        if each.origin not in used and path not in NOTES
+    }
     return {**dict.fromkeys(sorted(typed), TYPED), **named, **rest}
 
 
