@@ -110,6 +110,7 @@ class Coordinator:
         self._leaving_timer: Timer | None = None
         self._pause: Timer | None = None
         self._begun = 0.0
+        self._has_run = False
 
     def run(self, link: Link, leaving: Leaving = Leaving.UNSEEN) -> Outcome:
         """Until the job is over."""
@@ -125,6 +126,7 @@ class Coordinator:
         self._show_progress()
         self._loop.call_later(NAME_AFTER, self._show_progress)
         self._loop.run()
+        self._has_run = True
         for timer in (self._launch_timer, self._end_timer, self._leaving_timer):
             if timer is not None:  # the loop may run another job after this one
                 timer.cancel()
@@ -303,7 +305,7 @@ class Coordinator:
                 status = outcome_of(machine).status
                 for node_rank in machine.node_ranks:
                     self._send(node_rank, JobOver(status))
-        if over:
+        if over and not self._has_run:  # what a tool says at its end comes in the next job's time
             self._loop.stop()
 
     def _show_progress(self) -> None:
