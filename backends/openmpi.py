@@ -36,6 +36,9 @@ def command(start: AgentStart, addresses: Sequence[str], environ: Mapping[str, s
         # Each host by our own ssh: a tree of logins would need keys on the nodes.
         "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
         "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
+        # What a killed mpirun leaves goes with our own folder; on the nodes it is orted's.
+        "OMPI_MCA_orte_local_tmpdir_base": FOLDER,
+        "PRTE_MCA_prte_local_tmpdir_base": FOLDER,
         # An agent that fails is madrun's to deal with, and does not end the others.
         "OMPI_MCA_orte_abort_on_non_zero_status": "0",
         "PRTE_MCA_prte_abort_on_non_zero_status": "0",

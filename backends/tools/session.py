@@ -169,7 +169,9 @@ class ToolSession:
         if not self._folder:
             raise ClusterError(f"{parent}: no private folder can be made there for the hosts")
         for name, text in files.items():
-            with open(os.path.join(self._folder, name), "w", encoding="utf-8") as file:
+            path = os.path.join(self._folder, name)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(fd, "w", encoding="utf-8") as file:
                 file.write(text)
 
     def _read(self, output: IO[bytes]) -> None:
