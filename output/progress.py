@@ -18,13 +18,13 @@ class Progress:
     A host that cannot run the job is told at once, above that line.
     """
 
-    def __init__(self, hosts: int, stream: TextIO | None = None) -> None:
+    def __init__(self, hosts: int, stream: TextIO | None = None, quiet: bool = False) -> None:
         self._hosts = hosts
         self._stream = stream or sys.stderr
         self._started = time.monotonic()
         self._shown = False
         self._told = 0
-        self._on = hosts > 1 and self._stream.isatty()
+        self._on = hosts > 1 and not quiet and self._stream.isatty()
 
     def show(self, missing: Sequence[str], refused: Sequence[tuple[str, str]] = ()) -> None:
         """Draw the line anew; ``refused`` are the hosts that cannot run the job, and why.

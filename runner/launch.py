@@ -60,7 +60,7 @@ def _with_slots(
         madrun.__version__,
         lambda on_taken: Console(asking.spec.world.hosts),
         plan.request.ssh.connect_timeout,
-        Progress(len(plan.hosts)),
+        Progress(len(plan.hosts), quiet=plan.request.console.quiet),
         [events.append],
     )
     job.event_log.begin(plan.backend)
@@ -92,7 +92,7 @@ def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Coordinator:
         made = artifacts.console(hosts, who.roles, on_taken, loop)
         if request.console.verbose:
             made.say(f"madrun: backend {plan.backend}: {plan.backend_reason}")
-        for note in plan.notes:
+        for note in () if request.console.quiet else plan.notes:
             made.say(f"madrun: {note}")
         if own_rank is not None:
             from madrun.job.usual_ports import UsualPorts
@@ -106,7 +106,7 @@ def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Coordinator:
         madrun.__version__,
         console,
         request.ssh.connect_timeout,
-        Progress(len(world.nodes) if own_rank is None else 1),
+        Progress(len(world.nodes) if own_rank is None else 1, quiet=request.console.quiet),
         artifacts.listeners,
         () if own_rank is None else (own_rank,),
     )

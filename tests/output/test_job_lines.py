@@ -45,6 +45,17 @@ def test_a_script_hears_nothing_of_it_unless_it_asks() -> None:
     assert re.match(f"{JOB} ended well", asked[-1])
 
 
+def test_quiet_means_that_only_the_workers_are_heard() -> None:
+    words = ("--color", "never", "--hosts", "localhost:1", "--no-python", "echo", "hello")
+    assert on_a_terminal("-q", *words) == (0, "[localhost:0] hello\n")
+
+
+def test_a_failure_is_told_quietly_or_not() -> None:
+    status, seen = on_a_terminal("-q", "--hosts", "localhost:1", "--no-python", "false")
+    assert status == 1
+    assert seen.startswith("madrun: rank 0 on localhost failed first: exited with status 1\n")
+
+
 def test_events_are_for_programs() -> None:
     _, seen = on_a_terminal("--json", "--hosts", "localhost:1", "--no-python", "true")
     assert own_words(seen) == []
