@@ -15,8 +15,8 @@ _GPUS = re.compile(r"(?:^|,)gpu(?::[^,:()]+)?:([0-9]{1,4})(?=[(,]|$)")
 
 NEARLY_OVER = 300.0  # seconds before the job's time limit at which the user is told
 
-# Where the agents of a step meet, and their master port: below the ephemeral range (32768 on
-# Linux), where no outgoing connection takes it meanwhile.
+# Where the agents of a step meet: below the ephemeral range (32768 on Linux), where no outgoing
+# connection takes it meanwhile.
 _LOW_PORT, _PORTS = 20000, 12000
 _PORTS_OF_A_STEP = 8
 
