@@ -144,7 +144,7 @@ def test_by_hand_the_nodes_meet_by_a_key_file(cluster: Cluster) -> None:
 
 
 def test_by_hand_another_key_is_not_believed(cluster: Cluster) -> None:
-    words = [MADAGENT, "--hosts", "node01,node02", "--master-addr", "node01",
+    words = [MADAGENT, "--hosts", "node01:1,node02:1", "--master-addr", "node01",
              "--launch-timeout", "3", "--key-file"]  # fmt: skip
     both = []
     for host in ("node01", "node02"):
