@@ -1,8 +1,8 @@
 """How many slots hosts have of which nobody said it: their agents tell, before the World is made.
 
-They answer in a job of its own that runs ``true`` on each host, so that unreachable hosts, signals
-and timeouts are what they are for every job. It costs one more login for each host; who says the
-slots saves it.
+They answer in a job of its own, a shell that does nothing on each host, so that unreachable hosts,
+signals and timeouts are what they are for every job. It costs one more login for each host; who
+says the slots saves it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def question(plan: Plan) -> Plan:
     spec = replace(
         plan.spec,
         world=World(tuple(Node(node.host, node.devices[:1]) for node in plan.spec.world.nodes)),
-        argv=("true",),
+        argv=("/bin/sh", "-c", ":"),
         mode=EXEC,
         launcher=DEFAULT,
         options={},

@@ -49,9 +49,9 @@ def test_workers_that_ignore_term_are_killed_after_one_shared_grace(cluster: Clu
 
 
 def test_a_second_sigint_ends_at_once(cluster: Cluster) -> None:
-    job = hold(cluster, "ignore-term", options=("--grace", "3600"))
+    job = hold(cluster, "ignore-int", "ignore-term", options=("--grace", "3600"))
     job.signal(signal.SIGINT)
-    time.sleep(0.5)  # two wishes, not one key press that reached the whole group
+    job.until("again kills")
     job.signal(signal.SIGINT)
     assert job.wait() == 130
     assert of_the_job(cluster) == []

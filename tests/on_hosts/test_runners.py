@@ -11,10 +11,10 @@ import pytest
 
 from support.cluster import Cluster
 from support.jobs import EXAMPLES, TESTS, WORKER, Running
-from support.programs import PATIENCE
 
 pytestmark = pytest.mark.torch
 
+PATIENCE = 250  # seconds: processes of PyTorch take long to import where the machine is busy
 BELOW = TESTS / "payloads" / "below.py"
 SCRIPT = TESTS / "payloads" / "run.sh"
 HOSTS = ("--hosts", "node[01-02]:1")

@@ -1,6 +1,6 @@
 """A worker that writes much: flood.py endless | burst LINES | long BYTES | binary BYTES.
 
-``endless``: rank 0 prints numbered lines until SIGTERM, and then says to FLOOD_COUNT (a file) how
+``endless``: rank 0 prints numbered lines until a signal, and then says to FLOOD_COUNT (a file) how
 many; the others print a line ten times a second. ``burst``: every rank prints so many lines.
 ``long``: one line of so many bytes. ``binary``: all bytes but the carriage return, over and over,
 in odd pieces.
@@ -26,7 +26,8 @@ def numbered(number: int) -> bytes:
 def endless() -> None:
     """See the module's docstring."""
     stopped: list[int] = []
-    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda *_: stopped.append(1))
     if RANK:
         print(f"up {RANK}", flush=True)
     for number in itertools.count():

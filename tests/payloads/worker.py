@@ -1,6 +1,6 @@
 """A worker for tests: it comes up, says so, does what it was asked to, and waits for its end.
 
-worker.py [exit=RANK:STATUS] [signal=RANK:NUMBER] [daemons] [ignore-term] [hold]
+worker.py [exit=RANK:STATUS] [signal=RANK:NUMBER] [daemons] [ignore-term] [ignore-int] [hold]
 Prints ``up RANK`` once all it starts has been started. With ``hold`` it waits for ever; an exit
 or a signal comes as soon as all ranks are up (a barrier over the master port).
 """
@@ -66,6 +66,8 @@ def asked(word: str) -> int | None:
 
 def main() -> None:
     """See the module's docstring."""
+    if "ignore-int" in sys.argv:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     if "ignore-term" in sys.argv:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, lambda *_: print(f"usr1 {RANK}", flush=True))
