@@ -123,10 +123,12 @@ class ToolCommand(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """What a backend judges by: the hosts, and whether the user has named any at all."""
+    """What a backend judges by: the hosts, whether the user has named any at all, and whether
+    this machine is to be logged in to like any other."""
 
     hosts: Sequence[Host]
     named: bool
+    log_in_here: bool = False
 
 
 class Allocation(NamedTuple):

@@ -23,6 +23,8 @@ def in_process(loop: Loop, on_message: Callable[[int, Message], None], node_rank
 
 def applies(situation: Situation) -> str:
     """Where this machine is the only host."""
+    if situation.log_in_here:
+        return ""
     if not situation.named:
         return "no other host is named"
     alone = len(situation.hosts) == 1 and is_here(situation.hosts[0])

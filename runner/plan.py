@@ -79,8 +79,6 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
 
 def with_backend(request: Request) -> Request:
     """DeepSpeed's ``--launcher pdsh`` means what is called a backend here."""
-    if request.nodes.force_multi and request.nodes.backend == "auto":
-        request = request._replace(nodes=request.nodes._replace(backend="ssh"))
     name = request.program.launcher
     if request.nodes.backend != "auto" or not backends.is_known(name):
         return request
@@ -105,7 +103,8 @@ def _resources(request: Request, environ: Mapping[str, str], job: Allocation | N
 
 def _choice(request: Request, resources: Resources, job: Allocation | None) -> backends.Choice:
     named = not resources.local and request.place.node_rank is None
-    return backends.choose(request.nodes.backend, Situation(resources.hosts, named), job)
+    situation = Situation(resources.hosts, named, log_in_here=request.nodes.force_multi)
+    return backends.choose(request.nodes.backend, situation, job)
 
 
 def _check(request: Request, backend: Backend) -> None:

@@ -14,6 +14,8 @@ def session(start: AgentStart, listener: Listener) -> Session:
 
 def applies(situation: Situation) -> str:
     """To any hosts: nothing has to be installed for it here."""
+    if situation.log_in_here:
+        return "it logs in to this machine too, and needs no tool"
     return "there are other hosts, and it needs no tool"
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from madrun.launchers.registry import built_in
+from madrun.launchers.registry import built_in, find
+from madrun.launchers.registry import names as names_of_launchers
 from madrun.options.option_types import (
     Kind,
     choice,
@@ -22,6 +23,7 @@ from madrun.options.option_types import (
     words,
 )
 from madrun.system.errors import InputError
+from madrun.system.plugins import word
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -224,7 +226,7 @@ def _walk(content: Mapping[Any, Any], keys: Section, path: str) -> Iterator[tupl
         if isinstance(key, str) and key.startswith("_"):
             continue  # a comment
         name = aliases.get(key, key) if isinstance(key, str) else key
-        kind = keys.get(name) if isinstance(name, str) else None
+        kind = _kind(keys, path, name) if isinstance(name, str) else None
         if kind is None:
             raise InputError(
                 f"{where}unknown key {shown(key)}; {nearest(str(key), [*keys, *aliases])}"
@@ -247,6 +249,14 @@ def _walk(content: Mapping[Any, Any], keys: Section, path: str) -> Iterator[tupl
             yield begin + name, kind(key, value)
         except InputError as error:
             raise InputError(f"{where}{error}") from None
+
+
+def _kind(keys: Section, path: str, name: str) -> Kind | Variables | Section | None:
+    """What a key has to be; a launcher that another package brings has its section as well."""
+    found = keys.get(name)
+    if found is None and path == "distributed" and word(name) in names_of_launchers():
+        return find(name).options
+    return found
 
 
 def _variables(content: Mapping[Any, Any], path: str) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 GOOD = """
+from madrun.options.option_types import count
 from madrun.launchers.launcher import Launcher
 from madrun.launchers.native import LAUNCHER as NATIVE
 LAUNCHER = Launcher("mine", NATIVE.plan, NATIVE.kind)
@@ -40,6 +41,24 @@ def test_a_launcher_of_a_package_is_found_in_any_spelling(tmp_path: Path) -> Non
     assert "launcher mine" in said(tmp_path, "--launcher", "Mine")
     assert said(tmp_path, "--launcher", "nobodys").rstrip().endswith("vllm, mine")
     assert "unknown key 'x'" in said(tmp_path, "--launcher", "mine", "--launcher-opt", "x=1")
+
+
+def test_a_config_may_have_a_section_for_it(tmp_path: Path) -> None:
+    installed(tmp_path, "good", text=GOOD.replace("kind)", "kind, {'depth': count})"))
+    config = tmp_path / "job.json"
+    config.write_text('{"distributed": {"launcher": "mine", "mine": {"depth": "two"}}}')
+    found = said(tmp_path, "--config", str(config))
+    assert f"{config}: distributed.mine: Invalid depth: 'two'" in found
+
+
+def test_a_name_of_madruns_own_reads_no_entry_points(tmp_path: Path) -> None:
+    words = ["-m", "madrun.runner", "--launcher", "torchrun", "--backend", "ssh", "--hosts", "a"]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *words, "--dry-run", "x.py"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "madrun.runner.dry_run" in done.stderr
+    assert "importlib.metadata" not in done.stderr
 
 
 def test_a_package_that_takes_a_name_of_madruns_is_named(tmp_path: Path) -> None:
