@@ -32,6 +32,7 @@ class Writer:
 
     def __init__(self, fd: int, on_broken: Callable[[str], None]) -> None:
         self._fd, self._on_broken = _own_end(fd), on_broken
+        self._is_own = self._fd != fd
         self.problem = ""  # why lines were lost, where it was not for want of time
         self._gone = False
         self._lost = 0  # lines
@@ -85,6 +86,8 @@ class Writer:
                     self._fail(error, is_torn=len(self._left) < len(data))
             if done is not None and not self._given_up:
                 done()
+        if self._is_own:  # nobody else uses it, and a runner may live on after its job
+            os.close(self._fd)
 
     def _next(self) -> tuple[bytes, Done | None] | None:
         with self._changed:
