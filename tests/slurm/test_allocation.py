@@ -25,7 +25,7 @@ def test_host_lists_mean_what_slurm_says(cluster: Cluster, text: str) -> None:
         (["--exclude", "node02@node03:0"], ["node01:0", "node01:1", "node03:2"]),
         (["--include", "node03:1@node01:0"], ["node01:0", "node03:1"]),
         (["--nnodes", "2", "--nproc-per-node", "1"], ["node01:0", "node02:1"]),
-        (["--hosts", "node03,node01"], ["node03:0", "node01:1"]),
+        (["--hosts", "node03:1,node01:1"], ["node03:0", "node01:1"]),
     ],
 )
 def test_filters(cluster: Cluster, options: list[str], places: list[str]) -> None:
