@@ -15,7 +15,7 @@ from madrun.output.failure_report import (
     ended_because_of_it,
     first_failure,
     last_lines,
-    ranks_in_words,
+    on_hosts,
     report_failure,
 )
 from madrun.record.event import OutcomeKind
@@ -183,14 +183,8 @@ def stubborn(machine: StateMachine) -> str:
     if machine.state is not JobState.ENDING or not machine.started_at:
         return ""
     ended, who = {end.exited.rank for end in machine.ends}, machine.process_table
-    hosts = machine.unfinished()
-    by_host: dict[str, list[int]] = {}
-    for rank, node_rank in enumerate(who.node_ranks):
-        if rank not in ended and machine.host(node_rank) in hosts:
-            by_host.setdefault(machine.host(node_rank), []).append(rank)
-    names = [
-        f"{'/'.join(map(who.name, ranks)) if who.roles else ranks_in_words(ranks)} on {host}"
-        for host, ranks in by_host.items()
+    places = [
+        (machine.host(each), rank, who.role(rank)) for rank, each in enumerate(who.node_ranks)
     ]
-    more = f" and {len(names) - 4} more hosts" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more
+    hosts = machine.unfinished()
+    return on_hosts([each for each in places if each[1] not in ended and each[0] in hosts])

@@ -106,15 +106,34 @@ def ended_because_of_it(ends: Sequence[WorkerEnd]) -> list[str]:
     """Those that were told to end, and those of them that would not; empty for none."""
     ended = sorted((end for end in ends if end.exited.ended), key=lambda end: end.exited.rank)
     killed = [end for end in ended if end.exited.status == -signal.SIGKILL]
-    lines = [f"madrun: ended because of it: {_named(ended)}"] if ended else []
-    return [*lines, f"madrun: ended by SIGKILL: {_named(killed, where=True)}"] if killed else lines
+    lines = []
+    if ended:
+        plain = ranks_in_words([end.exited.rank for end in ended])
+        roles = [(end.host, end.exited.rank, end.role) for end in ended]
+        words = on_hosts(roles) if ended[0].role else plain
+        lines.append(f"madrun: ended because of it: {words}")
+    if killed:
+        places = on_hosts([(end.host, end.exited.rank, end.role) for end in killed])
+        lines.append(f"madrun: ended by SIGKILL: {places}")
+    return lines
 
 
-def _named(ends: Sequence[WorkerEnd], where: bool = False) -> str:
-    if not ends[0].role and not where:
-        return ranks_in_words([end.exited.rank for end in ends])
-    more = f" and {len(ends) - 8} more" if len(ends) > 8 else ""
-    return ", ".join(end.name for end in ends[:8]) + more
+def on_hosts(places: Sequence[tuple[str, int, str]]) -> str:
+    """Processes by host, from each one's host, number, and role where it has no rank.
+
+    >>> on_hosts([("a", 0, ""), ("a", 1, ""), ("b", 2, "")]), on_hosts([("a", 0, "torchrun")])
+    ('ranks 0-1 on a, rank 2 on b', 'torchrun on a')
+    """
+    by_host: dict[str, list[tuple[int, str]]] = {}
+    for host, number, role in places:
+        by_host.setdefault(host, []).append((number, role))
+    names = []
+    for host, found in by_host.items():
+        roles = [role for _, role in found if role]
+        words = " and ".join(roles) or ranks_in_words([number for number, _ in found])
+        names.append(f"{words} on {host}")
+    more = f" and on {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more
 
 
 def ranks_in_words(ranks: Sequence[int], noun: str = "rank") -> str:

@@ -184,4 +184,5 @@ def test_the_launcher_outlives_the_kill_of_its_workers() -> None:
     with running("--nproc-per-node", "2", "--grace", "0.1", *stubborn) as job:
         job.until(r"up \d", 2)
         assert job.end(signal.SIGTERM) == 143
-        assert job.said.endswith("ended because of it: ranks 0-1\n")
+        assert "ended because of it: ranks 0-1\n" in job.said
+        assert job.said.endswith("ended by SIGKILL: ranks 0-1 on localhost\n")
