@@ -61,7 +61,6 @@ def make_ready(spec: JobSpec, node_rank: int, environ: Mapping[str, str]) -> Rea
 def worker_environment(
     base: Mapping[str, str],
     planned: Mapping[str, str],
-    exported: Mapping[str, str],
     workdir: str = "",
     python: str = "",
 ) -> dict[str, str]:
@@ -69,13 +68,10 @@ def worker_environment(
 
     PWD follows the working directory, as a shell's would. Where the job's ``python`` has the
     runner (torchrun, deepspeed) beside it, that folder comes first on PATH, as in its venv.
-    A thread count of the node's own environment is the user's: ours does not replace it.
     """
     env = {**base, **planned}
     if workdir:
         env["PWD"] = workdir
-    if "OMP_NUM_THREADS" in base and "OMP_NUM_THREADS" not in exported:
-        env["OMP_NUM_THREADS"] = base["OMP_NUM_THREADS"]
     word, folder = planned.get(RUNNER, "").partition(" ")[0], os.path.dirname(python)
     if word and folder and os.access(os.path.join(folder, word), os.X_OK):
         env["PATH"] = f"{folder}{os.pathsep}{env.get('PATH', os.defpath)}"
@@ -114,7 +110,7 @@ def _check_programs(
 ) -> None:
     plan = _launcher(spec.launcher).plan(NodeContext(spec, node_rank, facts=facts))
     for process in plan.processes:
-        env = worker_environment(base, process.env, spec.env, python=spec.python)
+        env = worker_environment(base, process.env, python=spec.python)
         find_program(process.argv[0], env, spec.workdir)
     # A server's first argument is no file of ours: the name of a model.
     runs_it = any(spec.argv[0] in each.argv for each in plan.processes if each.kind != SERVER)

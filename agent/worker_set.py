@@ -53,7 +53,7 @@ class WorkerSet:
         assert diagnosis is not None
         if not ready.facts.devices:  # slots of a job on the CPU are no devices
             process = process._replace(device="")
-        env = worker_environment(ready.base_env, process.env, spec.env, process.cwd, spec.python)
+        env = worker_environment(ready.base_env, process.env, process.cwd, spec.python)
         diagnosis.prepare(env, process.rank)
         worker = Worker(
             process,

@@ -17,6 +17,7 @@ CUDA_MASK, HIP_MASK, ROCR_MASK = (
 )
 # Every variable that hides devices: all but the one we set are removed for the workers.
 MASKS = (CUDA_MASK, HIP_MASK, ROCR_MASK, "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
+THREADS = "OMP_NUM_THREADS"
 _NVIDIA_SMI_LIMIT = 20.0  # seconds: a driver that has lost a GPU can hang
 
 
@@ -26,7 +27,8 @@ class NodeFacts(NamedTuple):
     ``devices`` is how many devices the node shows us, ``mask`` the tokens of a visible-devices
     variable that was already there (None: no mask), in its order. ``rocr`` is the mask of AMD's
     lower layer, which stays in force: what it leaves is called 0..k-1, and HIP's mask counts that.
-    ``cores`` is how many CPU cores the node may use (0: not known).
+    ``cores`` is how many CPU cores the node may use (0: not known), ``has_threads`` whether its own
+    environment says how many threads a worker has.
     """
 
     vendor: str = NONE
@@ -34,6 +36,7 @@ class NodeFacts(NamedTuple):
     mask: tuple[str, ...] | None = None
     rocr: str | None = None
     cores: int = 0
+    has_threads: bool = False
 
 
 class Inventory(NamedTuple):
@@ -69,8 +72,10 @@ def node_facts(found: Inventory, environ: Mapping[str, str], cores: int) -> Node
     for name in names:
         if name in environ:
             mask = tokens(environ[name])
-            return NodeFacts(found.vendor, len(mask), mask, rocr, cores)
-    return NodeFacts(found.vendor, left, None if left or rocr is None else (), rocr, cores)
+            return NodeFacts(found.vendor, len(mask), mask, rocr, cores, THREADS in environ)
+    return NodeFacts(
+        found.vendor, left, None if left or rocr is None else (), rocr, cores, THREADS in environ
+    )
 
 
 def tokens(mask: str) -> tuple[str, ...]:

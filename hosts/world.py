@@ -36,8 +36,8 @@ class World:
     Raises InputError where there is no host, a host without devices, or one named twice.
 
     >>> world = World((Node("a", (0, 1)), Node("b", (3,))))
-    >>> world.world_size, world.first_rank(1), world.node_of_rank(2)
-    (3, 2, 1)
+    >>> world.world_size, world.first_rank(1)
+    (3, 2)
     """
 
     nodes: tuple[Node, ...]
@@ -68,11 +68,3 @@ class World:
     def first_rank(self, node_rank: int) -> int:
         """The global rank of local rank 0 on a node."""
         return sum(node.local_world_size for node in self.nodes[:node_rank])
-
-    def node_of_rank(self, rank: int) -> int:
-        """The node rank on which a global rank runs; raises InputError for a rank not there."""
-        for node_rank, node in enumerate(self.nodes):
-            if 0 <= rank < node.local_world_size:
-                return node_rank
-            rank -= node.local_world_size
-        raise InputError(f"there is no such rank; the world has {self.world_size}")

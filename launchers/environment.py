@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from madrun.hosts.devices import AMD, CUDA_MASK, HIP_MASK, ROCR_MASK, NodeFacts
+from madrun.hosts.devices import AMD, CUDA_MASK, HIP_MASK, ROCR_MASK, THREADS, NodeFacts
 from madrun.launchers.launcher import NodeContext
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
@@ -147,7 +147,8 @@ def device_environment(
 
 
 def thread_environment(spec: JobSpec, local_world_size: int, facts: NodeFacts) -> dict[str, str]:
-    """OMP_NUM_THREADS where the user set none: this worker's share of the node's cores."""
-    if "OMP_NUM_THREADS" in spec.env or not facts.cores:
+    """OMP_NUM_THREADS where neither the user nor the node's own environment sets it: this worker's
+    share of the node's cores."""
+    if THREADS in spec.env or facts.has_threads or not facts.cores:
         return {}
-    return {"OMP_NUM_THREADS": str(max(1, facts.cores // local_world_size))}
+    return {THREADS: str(max(1, facts.cores // local_world_size))}

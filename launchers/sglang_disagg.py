@@ -9,7 +9,7 @@ from madrun.launchers import per_node, serving
 from madrun.launchers.launcher import Launcher, LauncherKind, NodeContext
 from madrun.launchers.plan import NodePlan, Peer, PortRequest, Probe, ProcessPlan
 from madrun.launchers.sglang import PORT, launch_server
-from madrun.options.option_types import choice, number, port
+from madrun.options.option_types import choice, count, number, port, text, words
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
@@ -165,7 +165,10 @@ LAUNCHER = Launcher(
     plan,
     LauncherKind.SERVING,
     options={
-        **serving.OPTIONS,
+        "model": text,
+        "port": port,
+        "args": words,
+        "tensor_parallel_size": count,
         "prefill_nodes": number,
         "decode_nodes": number,
         "bootstrap_port": port,

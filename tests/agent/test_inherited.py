@@ -59,7 +59,7 @@ def test_a_worker_gets_the_cards_that_the_mask_left_it(
     assert [physical(mask, 4)[slot] for slot in slots] == cards, "so says the mask itself"
     facts = node_facts(Inventory(AMD, ("a", "b", "c", "d")), mask, 8)
     planned = device_environment(slots, 0, "node", facts)
-    env = worker_environment(inherited(mask), planned, {})
+    env = worker_environment(inherited(mask), planned)
     assert physical(env, 4) == cards
 
 
@@ -67,15 +67,5 @@ def test_exactly_one_vendors_variable_is_set() -> None:
     masks = {"CUDA_VISIBLE_DEVICES": "1", "ROCR_VISIBLE_DEVICES": "0", "ZE_AFFINITY_MASK": "0"}
     facts = node_facts(Inventory(NVIDIA, ("a", "b")), masks, 8)
     planned = device_environment((0,), 0, "node", facts)
-    env = worker_environment(inherited(masks), planned, {})
+    env = worker_environment(inherited(masks), planned)
     assert env == {"CUDA_VISIBLE_DEVICES": "1"}
-
-
-@pytest.mark.parametrize(
-    ("base", "exported", "threads"),
-    [({}, {}, "4"), ({"OMP_NUM_THREADS": "2"}, {}, "2"),
-     ({"OMP_NUM_THREADS": "2"}, {"OMP_NUM_THREADS": "4"}, "4")],
-)  # fmt: skip
-def test_whose_thread_count(base: dict[str, str], exported: dict[str, str], threads: str) -> None:
-    planned = {"OMP_NUM_THREADS": "4"}
-    assert worker_environment(base, planned, exported)["OMP_NUM_THREADS"] == threads

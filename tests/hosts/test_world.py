@@ -16,16 +16,6 @@ def test_sizes_and_first_ranks() -> None:
     assert [UNEQUAL.first_rank(node) for node in range(3)] == [0, 3, 4]
 
 
-def test_every_rank_has_its_node() -> None:
-    assert [UNEQUAL.node_of_rank(rank) for rank in range(6)] == [0, 0, 0, 1, 2, 2]
-
-
-@pytest.mark.parametrize("rank", [-1, 6, 100])
-def test_a_rank_that_is_not_there(rank: int) -> None:
-    with pytest.raises(InputError, match="6"):
-        UNEQUAL.node_of_rank(rank)
-
-
 @pytest.mark.parametrize(
     ("nodes", "words"),
     [

@@ -127,17 +127,18 @@ def test_device_environment(
 
 
 @pytest.mark.parametrize(
-    ("exported", "local_size", "cores", "env"),
+    ("exported", "local_size", "facts", "env"),
     [
-        ({}, 4, 64, {"OMP_NUM_THREADS": "16"}),
-        ({}, 3, 64, {"OMP_NUM_THREADS": "21"}),
-        ({}, 8, 2, {"OMP_NUM_THREADS": "1"}),
-        ({}, 8, 0, {}),
-        ({"OMP_NUM_THREADS": "3"}, 4, 64, {}),
+        ({}, 4, NodeFacts(cores=64), {"OMP_NUM_THREADS": "16"}),
+        ({}, 3, NodeFacts(cores=64), {"OMP_NUM_THREADS": "21"}),
+        ({}, 8, NodeFacts(cores=2), {"OMP_NUM_THREADS": "1"}),
+        ({}, 8, NodeFacts(), {}),
+        ({"OMP_NUM_THREADS": "3"}, 4, NodeFacts(cores=64), {}),
+        ({}, 4, NodeFacts(cores=64, has_threads=True), {}),
     ],
 )
 def test_thread_environment(
-    exported: dict[str, str], local_size: int, cores: int, env: dict[str, str]
+    exported: dict[str, str], local_size: int, facts: NodeFacts, env: dict[str, str]
 ) -> None:
     spec = dataclasses.replace(SPEC, env=exported)
-    assert thread_environment(spec, local_size, NodeFacts(cores=cores)) == env
+    assert thread_environment(spec, local_size, facts) == env
