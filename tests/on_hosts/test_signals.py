@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 
@@ -11,6 +12,7 @@ import pytest
 from support import jobs
 from support.cluster import Cluster
 from support.jobs import WORKER, Running
+from support.programs import PATIENCE
 from support.ways import WAYS, Way
 
 pytestmark = pytest.mark.hosts
@@ -50,3 +52,24 @@ def test_a_signal_while_hosts_connect_ends_all(cluster: Cluster, number: signal.
     status = job.wait()
     cluster.thaw("node03")
     assert (status, "Traceback" in job.stderr) == (128 + number, False)
+
+
+def test_a_log_file_that_hangs_on_a_node_keeps_no_job_alive(cluster: Cluster) -> None:
+    """A full FIFO, as a file server that does not answer would be."""
+    logs = cluster.share / "hung"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir()
+    os.mkfifo(logs / "rank0001.out")
+    nobody = os.open(logs / "rank0001.out", os.O_RDONLY | os.O_NONBLOCK)
+    flood = f"seq 1000000; touch {logs}/up$RANK; sleep 600"
+    words = ["--hostfile", cluster.hostfile(slots=1), "--log-dir", logs, "--grace", "1"]
+    job = Running(cluster, [*words, "--output", "none", "--no-python", "sh", "-c", flood])
+    deadline = time.monotonic() + PATIENCE
+    while len(list(logs.glob("up*"))) < 4:  # they write on although nobody reads one's log
+        assert time.monotonic() < deadline, job.stderr
+        time.sleep(0.05)
+    job.signal(signal.SIGINT)
+    status = job.wait()
+    os.close(nobody)
+    assert status == 130
+    assert f"{logs}/rank0001.out is incomplete: " in job.stderr
