@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from madrun.agent.ports import Ports
 
 _FLUSH_LIMIT = 3.0  # seconds for a slow console at the end
-_BYE_LIMIT = 5.0
+_BYE_LIMIT = 30.0  # a connection that loses packets may need long; a runner that is gone is noticed
 _QUIET = 0.5  # seconds after the start: then nobody waits for us, and short jobs are over
 
 

@@ -19,6 +19,7 @@ MAX_LENGTH = 2**16
 MAX_NAMED = 2**18
 _SLOTS = re.compile(r"(-?[0-9]{1,9})(?:-([0-9]{1,9}))?")
 _MAX_SLOT_RANGE = 4096
+_MAX_SLOTS_NAMED = 4 * _MAX_SLOT_RANGE  # of one host, ranges counted out, repeated ones too
 _MAX_LISTED = 600
 _EXAMPLE = "a filter reads like node01@node[02-04]:0,2"
 
@@ -151,6 +152,7 @@ def _term(text: str, known: frozenset[str]) -> Term:
 
 def _slots(text: str) -> tuple[int, ...]:
     slots: dict[int, None] = {}
+    named = 0
     for item in text.split(","):
         found = _SLOTS.fullmatch(item.strip())
         if found is None:
@@ -160,6 +162,9 @@ def _slots(text: str) -> tuple[int, ...]:
             raise InputError(f"the range {item.strip()} runs backwards")
         if high - low >= _MAX_SLOT_RANGE:
             raise InputError(f"the range {item.strip()} is longer than {_MAX_SLOT_RANGE} slots")
+        named += high - low + 1
+        if named > _MAX_SLOTS_NAMED:
+            raise InputError(f"more than {_MAX_SLOTS_NAMED} slots are named on one host")
         slots.update(dict.fromkeys(range(low, high + 1)))
     return tuple(slots)
 

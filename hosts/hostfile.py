@@ -17,6 +17,7 @@ MAX_LINE = 65536
 
 # Whitelists, and anchored: a name that starts with "-" would be an option to ssh.
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
+_LOGIN = re.compile(r"\w[\w.+@\\-]{0,254}\$?")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,253}")
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _INLINE = re.compile(r"([^:]+):([0-9]{1,9})")
@@ -110,6 +111,20 @@ def read_hostfile(path: str) -> tuple[Host, ...]:
 def _is_list(path: str) -> bool:
     """Whether this looks as mpirun's -H has it: no path, and a slot count or a comma."""
     return "/" not in path and not {":", ",", "["}.isdisjoint(path)
+
+
+def checked_user(text: str) -> str:
+    """A name to log in by; raises InputError for what no system has as one.
+
+    >>> checked_user("alice.b"), checked_user("DOM\\\\alice@example.org")
+    ('alice.b', 'DOM\\\\alice@example.org')
+    """
+    if not _LOGIN.fullmatch(text):
+        raise InputError(
+            f"{_shown(text)} is not a user name: letters, digits and . _ + - @ \\ only, and not"
+            " - first"
+        )
+    return text
 
 
 def checked_name(text: str) -> str:

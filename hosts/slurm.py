@@ -48,14 +48,17 @@ def nodes_of(text: str) -> tuple[str, ...]:
     >>> nodes_of("node[08-10,12],gpu-a1,r[1-2]n[0-1]")
     ('node08', 'node09', 'node10', 'node12', 'gpu-a1', 'r1n0', 'r1n1', 'r2n0', 'r2n1')
     """
+    names: list[str] = []
     try:
-        items = hostlist.split(text, ",")
-        names = tuple(name for item in items if item for name in hostlist.expand(item))
+        for item in hostlist.split(text, ","):
+            names += hostlist.expand(item) if item else ()
+            if len(names) > hostlist.MAX_HOSTS:
+                raise InputError(f"it stands for more than {hostlist.MAX_HOSTS} hosts")
     except InputError as error:
         raise InputError(f"Slurm's host list {text[:200]!r}: {error}") from None
     if not names:
         raise InputError("Slurm's host list is empty")
-    return names
+    return tuple(names)
 
 
 def counts_of(text: str) -> tuple[int, ...]:
@@ -80,11 +83,15 @@ def gpus_of(text: str) -> dict[str, int]:
     ...         " Mem=0 GRES=gpu:1(IDX:0)   Nodes=n4 CPU_IDs=0-3 Mem=0 GRES=")
     {'n1': 3, 'n2': 3, 'n3': 1, 'n4': 0}
     """
-    return {
-        name: sum(int(count) for count in _GPUS.findall(gres))
-        for nodes, gres in _ONE_NODE.findall(text)
-        for name in nodes_of(nodes)
-    }
+    gpus: dict[str, int] = {}
+    named = 0
+    for nodes, gres in _ONE_NODE.findall(text):
+        names = nodes_of(nodes)
+        named += len(names)
+        if named > hostlist.MAX_HOSTS:
+            raise InputError(f"scontrol names more than {hostlist.MAX_HOSTS} nodes of one job")
+        gpus.update(dict.fromkeys(names, sum(map(int, _GPUS.findall(gres)))))
+    return gpus
 
 
 def allocation(environ: Mapping[str, str]) -> Allocation | None:

@@ -13,7 +13,7 @@ from madrun.backends import registry as backends
 from madrun.backends.base import Allocation, Backend, Situation
 from madrun.hosts import hostlist
 from madrun.hosts.devices import own_facts
-from madrun.hosts.hostfile import Host
+from madrun.hosts.hostfile import Host, checked_user
 from madrun.hosts.resources import Resources, closed, names_hosts, resolve, workers_of
 from madrun.job.spec import checked, job_spec, with_folder, words
 from madrun.launchers import registry as launchers
@@ -112,6 +112,11 @@ def _check(request: Request, backend: Backend) -> None:
     backend_args(request, backend)
     if request.console.fold and request.console.json:
         raise InputError("--fold and --json exclude each other: events are one rank's")
+    if request.ssh.user:
+        try:
+            checked_user(request.ssh.user)
+        except InputError as error:
+            raise InputError(f"--ssh-user {error}") from None
     if request.ssh.key and not os.path.isfile(request.ssh.key):
         raise InputError(f"--ssh-key {request.ssh.key}: there is no such file")
 

@@ -185,7 +185,7 @@ def hashed_name(name: str, salt: bytes = b"") -> str:
     """A name as ``HashKnownHosts`` writes it.
 
     >>> hashed_name("node01", bytes(20))
-    '|1|AAAAAAAAAAAAAAAAAAAAAAAAAAA=|EgLwC6xVXWMHyDVb4MBKyDVBUpU='
+    '|1|AAAAAAAAAAAAAAAAAAAAAAAAAAA=|R36UIUkTLawDIRdhkmPkATkIKQw='
     """
     salt = salt or os.urandom(_SALT_SIZE)
     digest = hmac.digest(salt, name.encode(), "sha1")

@@ -146,3 +146,9 @@ def test_anything_is_a_selection_or_a_refusal(text: str) -> None:
             assert [n.host for n in nodes] == sorted((n.host for n in nodes), key=names.index)
             assert all(node.devices for node in nodes)
         assert "\n" not in refusal
+
+
+def test_many_slot_ranges_are_refused_before_they_are_counted_out() -> None:
+    text = "a:" + ",".join(["0-4095"] * 9000)
+    with pytest.raises(InputError, match="more than 16384 slots are named on one host"):
+        parse(text, {"a"})

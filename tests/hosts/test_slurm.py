@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -85,3 +86,16 @@ def test_no_text_makes_a_traceback(text: str) -> None:
     for read in (slurm.nodes_of, slurm.counts_of):
         with contextlib.suppress(InputError):
             read(text)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: slurm.nodes_of(",".join(["n[0-60000]"] * 20_000)),
+        lambda: slurm.gpus_of("Nodes=n[0-60000] CPU_IDs=0 Mem=0 GRES=gpu:1 " * 4000),
+    ],
+    ids=["nodes", "gpus"],
+)
+def test_a_text_that_stands_for_too_many_hosts_is_refused_early(read: Callable[[], object]) -> None:
+    with pytest.raises(InputError, match="more than 65536"):
+        read()
