@@ -235,3 +235,13 @@ def test_the_power_of_a_node_fails(breakable: Cluster, form: Form) -> None:
     nothing_left(breakable, but="head")  # where srun waits for Slurm to give the node up
     breakable.start("node03")
     assert job.wait() != 0
+
+
+def test_the_power_of_the_coordinating_node_fails(breakable: Cluster) -> None:
+    """The others end their workers by themselves, by their lease."""
+    job = AGENTS.start(breakable, "--grace", "1", WORKER, "hold", "daemons")
+    job.up(8)
+    breakable.kill("node01")
+    nothing_left(breakable, "node02", "node03", "node04")
+    breakable.start("node01")
+    assert job.wait() != 0
