@@ -29,6 +29,15 @@ def connect(address: tuple[str, int]) -> socket.socket:
             time.sleep(0.05)
 
 
+def listen(port: int) -> socket.socket:
+    """A listener for IPv4 and IPv6, as far as this machine has them."""
+    if not socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), backlog=WORLD_SIZE)
+    return socket.create_server(
+        ("", port), family=socket.AF_INET6, backlog=WORLD_SIZE, dualstack_ipv6=True
+    )
+
+
 def send(connection: socket.socket, message: object) -> None:
     """Send one message: a line of JSON."""
     connection.sendall(json.dumps(message).encode() + b"\n")
@@ -50,7 +59,7 @@ def host_rendezvous(port: int) -> tuple[str, int]:
     """Rank 0: collect everybody's address, tell each rank its successor's; return our own's."""
     addresses = {0: (MASTER[0], port)}
     callers = {}
-    with socket.create_server(("", MASTER[1]), backlog=WORLD_SIZE) as server:
+    with listen(MASTER[1]) as server:
         while len(addresses) < WORLD_SIZE:
             caller, (ip, *_) = server.accept()
             rank, its_port = receive(caller)
@@ -70,7 +79,7 @@ def ask_rendezvous(port: int) -> tuple[str, int]:
 
 def go_round() -> int:
     """Pass the token on when it comes; rank 0 makes it, and has it last. The sum as we saw it."""
-    with socket.create_server(("", 0)) as server:
+    with listen(0) as server:
         meet = host_rendezvous if RANK == 0 else ask_rendezvous
         following = meet(server.getsockname()[1])
         if RANK == 0:
