@@ -172,8 +172,9 @@ def _follow(process: subprocess.Popen[bytes], job_id: str, log: str) -> int:
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)  # it only has to wake us
-    for number in (*ENDING, *map(passed, ENDING)):
-        signal.signal(number, lambda got, _frame: stopped.append(sent_as(got)))
+    for number in ENDING:
+        for each in (number, passed(number), passed(number, by_parent=True)):
+            signal.signal(each, lambda got, _frame: stopped.append(sent_as(got)))
     file: IO[bytes] | None = None
     cancelled = False
     while process.poll() is None:
