@@ -159,6 +159,8 @@ class Agent:
 
         Those whose stop order is above ``upto`` are left alone until they are named too.
         """
+        if self._state is AgentState.RUNNING:
+            self.reap()  # who has ended by now has ended by itself
         if self._state is AgentState.FINISHED:
             return
         self._state = AgentState.ENDING

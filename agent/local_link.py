@@ -38,5 +38,9 @@ class LocalLink:
         """Its clock is ours."""
         return at
 
+    def clock_error(self, node_rank: int) -> float:
+        """None."""
+        return 0.0
+
     def _up(self, message: Message) -> None:
         self._loop.post(lambda: self._on_message(self._node_rank, message))

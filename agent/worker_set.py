@@ -82,9 +82,11 @@ class WorkerSet:
             worker.signal(number)
 
     def explained(self, exited: Exited) -> Exited:
-        """With its cause, if it failed by itself; a worker that we ended needs none."""
-        if exited.status == 0 or exited.ended or self.diagnosis is None:
+        """With its cause; of a worker that we ended, with the exception that it had met before."""
+        if exited.status == 0 or self.diagnosis is None:
             return exited
+        if exited.ended:
+            return exited._replace(cause=self.diagnosis.raised(exited))
         cause = self.diagnosis.cause(exited)
         if _DEBUGGER_LEFT in cause and exited.rank not in self._reading:
             cause = f"rank {exited.rank} has no stdin; see --stdin: {cause}"

@@ -66,6 +66,9 @@ class Link(Protocol):
     def to_ours(self, node_rank: int, at: float) -> float:
         """A time of a node's clock as a time of ours, in monotonic seconds."""
 
+    def clock_error(self, node_rank: int) -> float:
+        """By how many seconds such a time may be wrong."""
+
 
 class Leaving(enum.Enum):
     """When agents leave, and who says so."""
@@ -247,7 +250,8 @@ class Coordinator:
                 at = 0.0
         now = time.monotonic()
         self.event_log.message(node_rank, message, at, now)
-        self._do(self._machine.heard(node_rank, message, at, now))
+        error = self._link.clock_error(node_rank) if at and self._link is not None else 0.0
+        self._do(self._machine.heard(node_rank, message, at, now, error=error))
 
     def _post(self, event: Callable[[float], list[Action]]) -> None:
         self._loop.post(lambda: self._do(event(time.monotonic())))

@@ -150,8 +150,10 @@ class StateMachine:
 
     # ---- what the agents tell
 
-    def heard(self, node_rank: int, message: Message, at: float, now: float) -> list[Action]:
-        """A message of an agent; ``at`` is its own time stamp, if it has one, on our clock."""
+    def heard(
+        self, node_rank: int, message: Message, at: float, now: float, *, error: float = 0.0
+    ) -> list[Action]:
+        """A message of an agent; ``at`` is its time stamp on our clock, and may be off by error."""
         node = self._nodes[node_rank]
         match message:
             case Hello() if node.state in (NodeState.KNOWN, NodeState.EXPECTED):
@@ -163,7 +165,7 @@ class StateMachine:
             case Started() if node.state in (NodeState.ABLE, NodeState.REACHES_MASTER):
                 return self._started(node_rank)
             case Exited() if node.state in ALIVE:
-                return self._exited(node_rank, message, at)
+                return self._exited(node_rank, message, at, error)
             case Interrupted() if node.state in ALIVE:
                 return self._interrupted(node_rank, message, now)
             case Concluded() | Drained() | Finished() if node.state in ALIVE:
@@ -322,9 +324,9 @@ class StateMachine:
             self.state = JobState.RUNNING
         return []
 
-    def _exited(self, node_rank: int, message: Exited, at: float) -> list[Action]:
+    def _exited(self, node_rank: int, message: Exited, at: float, error: float) -> list[Action]:
         role = self.process_table.role(message.rank)
-        self.ends.append(WorkerEnd(self.host(node_rank), message, at, role))
+        self.ends.append(WorkerEnd(self.host(node_rank), message, at, role, error))
         if message.status == 0:
             return []
         return self._end_all(f"{self.process_table.name(message.rank)} failed")

@@ -13,6 +13,7 @@ from madrun.system.exits import exit_words
 from madrun.wire.messages import Exited
 
 _TAIL_LINES = 12
+_NAMED = 8  # of those that are told one by one
 _CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE}
 _CRASH_HINT = (
     "--export PYTHONFAULTHANDLER=1 shows where in Python; for a core file, see "
@@ -23,13 +24,15 @@ _CRASH_HINT = (
 class WorkerEnd(NamedTuple):
     """One worker's end, with its host and the time on the runner's clock (seconds).
 
-    ``role`` is what it is called where it has no rank: "torchrun".
+    ``role`` is what it is called where it has no rank: "torchrun". ``error`` is by how many seconds
+    the time may be wrong: the host's clock is another one.
     """
 
     host: str
     exited: Exited
     at: float
     role: str = ""
+    error: float = 0.0
 
     @property
     def name(self) -> str:
@@ -40,6 +43,21 @@ class WorkerEnd(NamedTuple):
     def words(self) -> str:
         """How it ended."""
         return self.exited.words or exit_words(self.exited.status)
+
+    def like(self, other: WorkerEnd) -> bool:
+        """Whether both failed by themselves, and in the same way.
+
+        One that we ended had failed before where it had written of the same exception.
+        """
+        if self.exited.ended:
+            return self.exited.cause != "" and self.exited.cause == other.exited.cause
+        return self.words == other.words
+
+    def together_with(self, other: WorkerEnd) -> bool:
+        """Whether the clocks cannot tell which of two came first."""
+        if self.host == other.host:
+            return self.at == other.at
+        return abs(self.at - other.at) <= self.error + other.error
 
 
 def first_failure(ends: Sequence[WorkerEnd]) -> WorkerEnd | None:
@@ -89,17 +107,23 @@ def report_failure(
 
 
 def _others(ends: Sequence[WorkerEnd], first: WorkerEnd) -> list[str]:
-    own = [end for end in ends if end.exited.status and not end.exited.ended and end is not first]
-    lines = []
-    if own:
-        names = ", ".join(
-            f"{end.name} ({end.words})" for end in sorted(own, key=lambda end: end.at)[:8]
-        )
-        more = f" and {len(own) - 8} more" if len(own) > 8 else ""
-        lines.append(f"madrun: failed after it: {names}{more}")
+    """Who failed alike, who failed otherwise, and who was ended because of it: in one line each."""
     # One that was given up, as not ready, has been ended after that as well.
     others = [end for end in ends if end.exited.rank != first.exited.rank]
-    return [*lines, *ended_because_of_it(others)]
+    failed = sorted((end for end in others if end.exited.status), key=lambda end: end.at)
+    alike = [end for end in failed if end.like(first)]
+    own = [end for end in failed if not end.exited.ended and end not in alike]
+    lines = []
+    if alike:
+        together = [end for end in alike if end.together_with(first)]
+        words = f" ({_named([first, *together])} at the same time)" if together else ""
+        lines.append(f"madrun: failed alike: {_named([first, *alike])}{words}")
+    for when, is_together in (("at the same time", True), ("after it", False)):
+        named = [end for end in own if end.together_with(first) is is_together]
+        if named:
+            names = ", ".join(f"{end.name} ({end.words})" for end in named[:_NAMED])
+            lines.append(f"madrun: failed {when}: {names}{_more(named)}")
+    return [*lines, *ended_because_of_it([end for end in others if end not in alike])]
 
 
 def ended_because_of_it(ends: Sequence[WorkerEnd]) -> list[str]:
@@ -108,10 +132,7 @@ def ended_because_of_it(ends: Sequence[WorkerEnd]) -> list[str]:
     killed = [end for end in ended if end.exited.status == -signal.SIGKILL]
     lines = []
     if ended:
-        plain = ranks_in_words([end.exited.rank for end in ended])
-        roles = [(end.host, end.exited.rank, end.role) for end in ended]
-        words = on_hosts(roles) if ended[0].role else plain
-        lines.append(f"madrun: ended because of it: {words}")
+        lines.append(f"madrun: ended because of it: {_named(ended)}")
     if killed:
         places = on_hosts([(end.host, end.exited.rank, end.role) for end in killed])
         lines.append(f"madrun: ended by SIGKILL: {places}")
@@ -134,6 +155,16 @@ def on_hosts(places: Sequence[tuple[str, int, str]]) -> str:
         names.append(f"{words} on {host}")
     more = f" and on {len(names) - 8} more" if len(names) > 8 else ""
     return ", ".join(names[:8]) + more
+
+
+def _named(ends: Sequence[WorkerEnd]) -> str:
+    if not ends[0].role:
+        return ranks_in_words([end.exited.rank for end in ends])
+    return on_hosts([(end.host, end.exited.rank, end.role) for end in ends])
+
+
+def _more(ends: Sequence[WorkerEnd]) -> str:
+    return f" and {len(ends) - _NAMED} more" if len(ends) > _NAMED else ""
 
 
 def ranks_in_words(ranks: Sequence[int], noun: str = "rank") -> str:

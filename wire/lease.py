@@ -114,6 +114,17 @@ class ClockOffset:
             self.round_trip = now - asked
             self.offset = theirs - (asked + now) / 2
 
+    @property
+    def error(self) -> float:
+        """By how many seconds the offset may be wrong; infinite while there is none.
+
+        >>> clock = ClockOffset()
+        >>> clock.sample(asked=10.0, theirs=110.2, now=10.5)
+        >>> clock.error
+        0.25
+        """
+        return self.round_trip / 2
+
     def to_ours(self, theirs: float) -> float:
         """A time of their clock as a time of ours."""
         return theirs - self.offset

@@ -102,6 +102,10 @@ class RunnerChannel:
         """A time of an agent's clock as a time of ours, as far as its offset is known."""
         return self.clock_of(node_rank).to_ours(at)
 
+    def clock_error(self, node_rank: int) -> float:
+        """By how many seconds such a time may be wrong."""
+        return self.clock_of(node_rank).error
+
     def close(self) -> None:
         """Send what is queued (at most half a second), then let go of every socket."""
         if self._closing:

@@ -64,6 +64,14 @@ class Diagnosis:
         self._stuck = thread.is_alive()
         return one_line("; ".join(found))
 
+    def raised(self, exited: Exited) -> str:
+        """The exception that its last lines end with; empty: none."""
+        if not exited.tail:
+            return ""
+        from madrun.agent.diagnosis.traceback_parser import exception, lines_of
+
+        return one_line(str(exception(lines_of(exited.tail)) or ""))
+
     def close(self) -> None:
         """Nothing runs any more: take away what was put up."""
         self._files.remove()

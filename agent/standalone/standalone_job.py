@@ -253,6 +253,10 @@ class _NodesLink:
         """See madrun.job.coordinator.Link."""
         return self._to(node_rank).to_ours(node_rank, at)
 
+    def clock_error(self, node_rank: int) -> float:
+        """See madrun.job.coordinator.Link."""
+        return self._to(node_rank).clock_error(node_rank)
+
     def _to(self, node_rank: int) -> LocalLink | RunnerChannel:
         if self._channel is None or node_rank == self._own_rank:
             return self._own

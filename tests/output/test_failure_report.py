@@ -57,6 +57,48 @@ def test_the_whole_report() -> None:
     ]
 
 
+def test_those_that_failed_by_themselves_were_not_ended_because_of_it() -> None:
+    failed = [end(rank, 1, rank / 10) for rank in (1, 3, 5, 7)]
+    ended = [end(rank, -15, 1.0, ended=True) for rank in (0, 2, 4, 6)]
+    assert report_failure([*ended, *failed], 0.0)[2:] == [
+        "madrun: failed alike: ranks 1,3,5,7",
+        "madrun: ended because of it: ranks 0,2,4,6",
+    ]
+
+
+def test_one_that_had_raised_the_same_before_we_ended_it_failed_alike() -> None:
+    cause = "ValueError: bad batch (train.py:9)"
+    ends = [
+        end(1, 1, 0.1, cause=cause),
+        end(3, -15, 0.2, ended=True, cause=cause),
+        end(5, -15, 0.2, ended=True, cause="KeyError: 'x' (train.py:4)"),
+        end(0, -15, 0.2, ended=True),
+    ]
+    assert report_failure(ends, 0.0)[-2:] == [
+        "madrun: failed alike: ranks 1,3",
+        "madrun: ended because of it: ranks 0,5",
+    ]
+
+
+def test_what_the_clocks_cannot_tell_apart_is_told_so() -> None:
+    first = end(0, 4, 10.000)._replace(error=0.001)
+    near = end(2, 7, 10.002)._replace(error=0.002)
+    far = end(4, 7, 10.004)._replace(error=0.002)
+    assert report_failure([far, near, first], 0.0)[2:] == [
+        "madrun: failed at the same time: rank 2 on node1 (exited with status 7)",
+        "madrun: failed after it: rank 4 on node2 (exited with status 7)",
+    ]
+    alike = [each._replace(exited=each.exited._replace(status=4)) for each in (near, far)]
+    assert report_failure([first, *alike], 0.0)[2:] == [
+        "madrun: failed alike: ranks 0,2,4 (ranks 0,2 at the same time)"
+    ]
+
+
+def test_one_host_has_one_clock() -> None:
+    ends = [end(0, 4, 10.000)._replace(error=9.0), end(1, 7, 10.001)._replace(error=9.0)]
+    assert "failed after it: rank 1" in report_failure(ends, 0.0)[-1]
+
+
 def test_a_crash_has_a_hint_unless_python_has_told_where() -> None:
     plain, told = (
         report_failure([end(0, -11, 1.0, tail=tail)], 0.0)
@@ -132,10 +174,12 @@ def test_trouble_with_a_log_file_is_shown() -> None:
 
 
 def test_a_thousand_failures_are_one_line() -> None:
-    report = report_failure([end(rank, 1, float(rank)) for rank in range(1000)], 0.0)[-1]
+    ends = [end(rank, 1 + rank % 100, float(rank)) for rank in range(1000)]
+    alike, report = report_failure(ends, 0.0)[-2:]
+    assert alike.startswith("madrun: failed alike: ranks 0,100,200,")
     assert "rank 8 on node4" in report
     assert "rank 9 on" not in report
-    assert report.endswith(" and 991 more")
+    assert report.endswith(" and 982 more")
 
 
 @pytest.mark.parametrize(
@@ -145,3 +189,8 @@ def test_a_thousand_failures_are_one_line() -> None:
 )  # fmt: skip
 def test_ranks_in_words(ranks: list[int], text: str) -> None:
     assert ranks_in_words(ranks) == text
+
+
+def test_a_server_that_ended_well_when_it_was_told_to_was_ended_because_of_it() -> None:
+    report = report_failure([end(0, 7, 1.0), end(1, 0, 2.0, ended=True)], 0.0)
+    assert report[-1] == "madrun: ended because of it: rank 1"

@@ -16,6 +16,7 @@ import pytest
 from madrun.agent.diagnosis.memory_kills import memory_groups
 from madrun.hosts import world_info
 from madrun.hosts.world import Node, World
+from support.cluster import BIN
 from support.programs import PATIENCE
 
 HERE = ["--world-info", world_info.encode(World((Node("here", (0, 1)),)))]
@@ -179,3 +180,32 @@ def test_the_users_own_error_file_is_left_to_the_user(cause: Cause, tmp_path: Pa
     own = tmp_path / "own.json"
     assert cause(RECORDED, TORCHELASTIC_ERROR_FILE=str(own)) == (7, "")
     assert "loss is nan" in own.read_text()
+
+
+ALIKE = """
+import os, pathlib, time
+here, rank = pathlib.Path(os.environ["MADRUN_JOB_ID"]), int(os.environ["RANK"])
+here.mkdir(exist_ok=True)
+(here / str(rank)).touch()
+while len(list(here.iterdir())) < int(os.environ["WORLD_SIZE"]):
+    time.sleep(0.001)
+if rank % 2:
+    raise ValueError("bad batch")
+time.sleep(600)
+"""
+
+
+def test_ranks_that_raise_the_same_are_told_as_such_and_no_others(tmp_path: Path) -> None:
+    """One whose word comes too late may have been ended before it could raise."""
+    (tmp_path / "alike.py").write_text(ALIKE)
+    done = subprocess.run(
+        [BIN / "madrun", "--hosts", "localhost:4", "alike.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    raised = re.findall(r"^\[localhost:(\d)\] ValueError: bad batch", done.stderr, re.MULTILINE)
+    alike = re.findall(r"^madrun: failed alike: ranks ([0-9,]+)", done.stderr, re.MULTILINE)
+    assert sorted(raised) in (["1"], ["3"], ["1", "3"]), done.stderr
+    assert alike == (["1,3"] if len(raised) == 2 else []), done.stderr
+    ended = "0,2" if len(raised) == 2 else "0,2-3" if raised == ["1"] else "0-2"
+    assert f"madrun: ended because of it: ranks {ended}\n" in done.stderr
