@@ -41,6 +41,7 @@ def resolve(
     environ: Mapping[str, str],
     device_count: Callable[[], int],
     default_hostfile: str = DEFAULT_HOSTFILE,
+    *,
     scheduled: tuple[tuple[Host, ...], str] | None = None,
     said_by: Mapping[str, str] = MappingProxyType({}),
 ) -> Resources:
