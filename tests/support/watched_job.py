@@ -19,7 +19,6 @@ from support import orphans
 from support.cluster import Cluster
 from testbed.processes import Process
 
-SETTLED = 1.0  # seconds after the last worker is up: faults mostly come later than that
 START_LIMIT = 90.0
 
 
@@ -82,7 +81,6 @@ class WatchedJob:
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise TimeoutError(f"the workers did not come up:\n{self._said.read_text()}")
             time.sleep(0.05)
-        time.sleep(SETTLED)
 
     def on(self, host: str) -> list[Process]:
         """The workers on a host."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
@@ -100,25 +99,19 @@ def _name_hosts(count: int) -> dict[str, Host]:
 def _build(cluster: Cluster, sshd: list[str], root: bool) -> None:
     files.write(cluster, sshd)
     cgroups.create(cluster.cgroup)
-    _need_ssh_folder(cluster)
+    _need_ssh_folder()
     switch.build(cluster)
     if root:
         switch.attach_root(cluster)
     spawn(cluster, list(cluster.hosts))
 
 
-def _need_ssh_folder(cluster: Cluster) -> None:
-    """The hosts' own ~/.ssh is mounted over the machine's, so there has to be one."""
-    folder = Path(pwd.getpwuid(0).pw_dir, ".ssh")
-    ours = _other_clusters(cluster) and folder.is_dir() and not any(folder.iterdir())
-    if not folder.exists() or ours:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        cluster.made_ssh = str(folder)
-    cluster.save()
+def _need_ssh_folder() -> None:
+    """The hosts' own ~/.ssh is mounted over the machine's, so there has to be one.
 
-
-def _other_clusters(cluster: Cluster) -> bool:
-    return any(group != cluster.cgroup for group in cgroups.ROOT.glob(f"{cgroups.PREFIX}*"))
+    It stays: rmdir(2) would detach the mounts that another cluster's hosts have on it.
+    """
+    Path(pwd.getpwuid(0).pw_dir, ".ssh").mkdir(mode=0o700, exist_ok=True)
 
 
 def down(base: str) -> None:
@@ -135,9 +128,6 @@ def _remove(cluster: Cluster) -> None:
     if cluster.rooted:
         switch.detach_root(cluster)
     cgroups.remove(cluster.cgroup)
-    if cluster.made_ssh and not _other_clusters(cluster):
-        with contextlib.suppress(OSError):  # somebody uses it now
-            os.rmdir(cluster.made_ssh)
 
 
 def start(base: str, names: Sequence[str]) -> None:

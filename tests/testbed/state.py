@@ -74,7 +74,6 @@ class Cluster:
     switch: int = 0
     ready: bool = False
     rooted: bool = False
-    made_ssh: str = ""
     drops: list[list[str]] = field(default_factory=list)
     hosts: dict[str, Host] = field(default_factory=dict)
 
