@@ -109,7 +109,9 @@ class JobFolder:
         data = line.encode() + b"\n"
         if os.write(self._events, data) != len(data):
             self.repair()
-            raise OSError(28, os.strerror(28))  # ENOSPC: what a short write to a file means
+            raise OSError(
+                errno.ENOSPC, os.strerror(errno.ENOSPC)
+            )  # what a short write to a file means
 
     def events(self) -> list[bytes]:
         """The lines of the events that are there as a whole."""

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from madrun.system.exits import FAILED
+
 
 class MadrunError(Exception):
     """The root: ``str(error)`` is the sentence the user reads."""
 
-    exit_status: ClassVar[int] = 125
+    exit_status: ClassVar[int] = FAILED
 
 
 class InputError(MadrunError, ValueError):
