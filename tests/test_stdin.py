@@ -180,14 +180,17 @@ def test_a_prompt_is_shown_before_it_is_answered(tmp_path: Path) -> None:
 
 
 def test_a_line_interrupted_by_another_rank(tmp_path: Path) -> None:
-    flag = tmp_path / "flag"
+    os.mkfifo(tmp_path / "turn")
     script = (
-        f"if [ $RANK = 1 ]; then while [ ! -e {flag} ]; do sleep 0.02; done; echo other;"
-        f" rm {flag}; exit; fi; printf 'begun'; sleep 0.6; : >{flag};"
-        f" while [ -e {flag} ]; do sleep 0.02; done; sleep 0.3; echo ' ended'"
+        f"if [ $RANK = 1 ]; then read turn <{tmp_path}/turn; echo other; exit; fi;"
+        f" printf begun; read shown; echo >{tmp_path}/turn; read other; echo ' ended'"
     )
     with talking("--nproc-per-node", "2", "--no-python", "sh", "-c", script) as job:
-        job.until("[localhost:0] begun\n[localhost:1] other\n[localhost:0]  ended\n")
+        job.until("[localhost:0] begun")
+        job.type("\n")
+        job.until("\n[localhost:1] other\n")
+        job.type("\n")
+        job.until("[localhost:0]  ended\n")
 
 
 def test_the_debugger(tmp_path: Path) -> None:

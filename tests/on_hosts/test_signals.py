@@ -62,7 +62,7 @@ def test_a_log_file_that_hangs_on_a_node_keeps_no_job_alive(cluster: Cluster) ->
     os.mkfifo(logs / "rank0001.out")
     nobody = os.open(logs / "rank0001.out", os.O_RDONLY | os.O_NONBLOCK)
     flood = f"seq 1000000; touch {logs}/up$RANK; sleep 600"
-    words = ["--hostfile", cluster.hostfile(slots=1), "--log-dir", logs, "--grace", "1"]
+    words = ["--hostfile", str(cluster.hostfile(slots=1)), "--log-dir", str(logs), "--grace", "1"]
     job = Running(cluster, [*words, "--output", "none", "--no-python", "sh", "-c", flood])
     deadline = time.monotonic() + PATIENCE
     while len(list(logs.glob("up*"))) < 4:  # they write on although nobody reads one's log
