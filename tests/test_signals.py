@@ -56,7 +56,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_job(number: signal.Signals
     moments = random.Random(int(number))
     for _ in range(6):
         job = subprocess.Popen(
-            [MADRUN, "--nproc-per-node", "2", WORKER, "hold", "daemons"],
+            [MADRUN, "--nproc-per-node", "2", "--grace", "1", WORKER, "hold", "daemons"],
             env=clean_environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
