@@ -116,7 +116,7 @@ def test_a_broken_driver_here_is_no_concern_of_the_launch(tmp_path: Path) -> Non
 def test_by_hand_the_address_is_asked_for() -> None:
     """DeepSpeed #5510: with --no_ssh and no master address it ran ssh all the same."""
     done = subprocess.run(
-        [BIN / "madagent", "--hosts", "192.0.2.1,192.0.2.2", "--node-rank", "0", "train.py"],
+        [BIN / "madagent", "--hosts", "192.0.2.1:1,192.0.2.2:1", "--node-rank", "0", "train.py"],
         env=environment(),
         capture_output=True,
         text=True,
