@@ -112,9 +112,10 @@ def lead(address: str) -> None:
 
 
 def until_told() -> None:
-    """Wait for SIGTERM, and say that it came."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    signal.sigwait({signal.SIGTERM})
+    """Wait for SIGTERM or Ctrl-C, and say that it came."""
+    ending = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    signal.sigwait(ending)
     print(f"told to end at {time.time():.3f}", flush=True)
     leave(0)
 
