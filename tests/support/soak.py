@@ -27,7 +27,8 @@ FATAL = (
     *[signal.SIGKILL] * 6, signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP,
     signal.SIGQUIT, signal.SIGXCPU, signal.SIGSTOP, signal.SIGUSR1,
 )  # fmt: skip
-FAULT_WITHIN = 2.0  # seconds after the start of a job
+RUNNING = 0.6  # of the faults come once all workers are up, the others during the start
+FAULT_WITHIN = 2.0  # seconds after the start of the job, or after its workers are up
 LIVES_ON = 1.0  # seconds after the fault; then the job is told to end
 AWAY = 3.0  # seconds of a Ctrl-Z: longer than the heartbeat timeout
 PATIENCE = 40.0  # seconds until nothing may be left: leases and graces are far shorter
@@ -72,6 +73,8 @@ class Round:
         fault = self.chance.choices(faults, weights)[0]
         logs = self._full_fifos() if fault is Round.hang_logs else ()
         self._start(logs)
+        if self.chance.random() < RUNNING:
+            self._wait_until_up()
         time.sleep(self.chance.uniform(0, FAULT_WITHIN))
         fault(self)
         with contextlib.suppress(TimeoutExpired):
@@ -146,6 +149,14 @@ class Round:
         # Ours to wait for: the oracle would take its exit status.
         ours = {each for each in children(os.getpid()) if each.outer_pid == self.process.pid}
         self.oracle = replace(self.oracle, known=self.oracle.known | ours)
+
+    def _wait_until_up(self) -> None:
+        count = 4 if self.way == "local" else 2 * len(self.cluster.hosts)
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if self._file("out").read_text().count("up ") >= count:
+                return
+            time.sleep(0.05)
 
     def _file(self, name: str) -> Path:
         return self.cluster.share / f"soak.{name}"
