@@ -12,6 +12,7 @@ from madrun.agent.place import Place, parse_place
 from madrun.hosts.reach import own_address_towards
 from madrun.system.errors import ClusterError
 from madrun.system.exits import FAILED
+from madrun.system.guard import guard_pid
 from madrun.system.loop import Loop
 from madrun.system.process_age import process_age
 from madrun.wire.key_line import GoneLine, KeyLine
@@ -42,7 +43,7 @@ def _run(place: Place, guard_fd: int) -> int:
     address = own_address_towards(place.addresses[0]) if place.tool else ""
     key = agent.channel.public_key
     line = KeyLine(place.node_rank, madrun.__version__, key, place.host, address)
-    age = process_age(os.getppid())  # of the guard: it is what the login has started
+    age = process_age(guard_pid())  # of the guard: it is what the login has started
     os.write(1, line.encode())
     try:
         status = agent.run(place.addresses, place.ports, place.runner_key, age)

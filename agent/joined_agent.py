@@ -11,6 +11,7 @@ from functools import partial
 from madrun.agent.agent import Agent
 from madrun.hosts.world import World
 from madrun.system.exits import FAILED
+from madrun.system.guard import guard_pid
 from madrun.system.loop import Loop
 from madrun.system.signals import follow_signals
 from madrun.wire.agent_channel import AgentChannel
@@ -42,7 +43,7 @@ class JoinedAgent:
         Raises ClusterError where the coordinator cannot be reached.
         """
         self.channel.connect(addresses, ports, key)
-        hello = Hello(self._node_rank, socket.gethostname(), os.getpid(), os.getppid(), age)
+        hello = Hello(self._node_rank, socket.gethostname(), os.getpid(), guard_pid(), age)
         self.channel.send(hello)
         agent, by_parent = self._agent, partial(self._agent.interrupt, by_parent=True)
         follow_signals(self._loop, agent.interrupt, agent.signal_workers, by_parent)

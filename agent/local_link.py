@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from madrun.agent.agent import Agent
+from madrun.system.guard import guard_pid
 from madrun.system.loop import Loop
 from madrun.wire.messages import Hello, Message
 
@@ -25,7 +26,7 @@ class LocalLink:
     ) -> None:
         self._loop, self._on_message, self._node_rank = loop, on_message, node_rank
         self._agent = Agent(loop, node_rank, self._up, on_gone, os.environ)
-        self._up(Hello(node_rank, os.uname().nodename, os.getpid(), os.getppid()))
+        self._up(Hello(node_rank, os.uname().nodename, os.getpid(), guard_pid()))
 
     def send(self, node_rank: int, message: Message) -> None:
         """To the agent, soon: a call in return must find the caller at rest."""

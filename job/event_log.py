@@ -16,6 +16,7 @@ from madrun.job.outcome import Outcome
 from madrun.job.state_machine import StateMachine
 from madrun.job.states import JobState, Problem
 from madrun.record.event import Event, Listener
+from madrun.system.guard import guard_pid
 from madrun.wire.messages import (
     CheckIn,
     Concluded,
@@ -54,7 +55,7 @@ class EventLog:
             madrun=self._machine.version,
             backend=backend,
             runner_host=os.uname().nodename,
-            pids={"guard": os.getppid(), "core": os.getpid()},
+            pids={"guard": guard_pid(), "core": os.getpid()},
             hosts=list(world.hosts),
             workers=self._machine.process_table.size,
         )

@@ -20,6 +20,7 @@ from madrun.record.job_folder import PID, JobFolder
 from madrun.record.recorder import RecordedJob, Recorder
 from madrun.record.retention import retention
 from madrun.system.errors import InputError, MadrunError
+from madrun.system.guard import guard_pid
 from madrun.system.loop import Loop
 from madrun.wire.jobspec import JobSpec
 
@@ -164,7 +165,7 @@ class JobArtifacts:
             from madrun.system.pid_file import PidFile
 
             # The guard: the process that the user's shell knows.
-            self._pid_files.append(PidFile(path, os.getppid()))
+            self._pid_files.append(PidFile(path, guard_pid()))
             self._handover.register(pid_file=path)
 
     def _remove_pid_files(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import time
@@ -25,9 +26,9 @@ from madrun.system.kernel import (
     become_subreaper,
     children,
     command_of,
-    die_with_parent,
     kill_children,
 )
+from madrun.system.reaper import Reaper, start_reaper
 from madrun.system.signals import (
     ENDING,
     HOLD_OUTPUT,
@@ -46,6 +47,8 @@ _STOPPED_LIMIT = 5.0  # seconds a core may stay stopped while its workers run on
 _END_LIMIT = 25.0  # seconds beyond the grace that a core may need: agents, console, record
 
 Notes = list[tuple[str, str]]
+
+_guard = 0  # the process id of ours
 
 
 def run_guarded(
@@ -68,15 +71,22 @@ def run_guarded(
     open_notes()
     guard_end, core_end = os.pipe2(os.O_CLOEXEC)
     become_subreaper()
-    guard_pid, pid = os.getpid(), os.fork()
-    if pid == 0:
+    global _guard
+    _guard = os.getpid()
+
+    def become_core() -> NoReturn:
         os.close(core_end)
-        # A core that is stopped when its guard is killed goes on: nobody else would see to it.
-        die_with_parent(guard_pid, signal.SIGCONT)
         die_early()
         _run_core(core, guard_end)
+
+    def orphaned(raw_status: int) -> None:
+        notes = read_notes()
+        _remove_folders(notes)
+        at_end(notes, raw_status, FAILED)
+
+    reaper = start_reaper(become_core, core_end, orphaned)
     os.close(guard_end)
-    guard = _Guard(pid, name, stops)
+    guard = _Guard(reaper, name, stops)
     status = guard.watch()
     at_end(guard.notes, guard.core_status, status)
     _exit(status)
@@ -93,8 +103,13 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-def _run_core(core: Callable[[int], int], guard_fd: int) -> None:
-    status, guard = FAILED, os.getppid()
+def guard_pid() -> int:
+    """The process that the user, or a login, knows of us: our guard, or our parent without one."""
+    return _guard or os.getppid()
+
+
+def _run_core(core: Callable[[int], int], guard_fd: int) -> NoReturn:
+    status, reaper = FAILED, os.getppid()
     try:
         status = core(guard_fd)
     except SystemExit as stop:
@@ -102,8 +117,11 @@ def _run_core(core: Callable[[int], int], guard_fd: int) -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        if os.getppid() == guard:
-            os.kill(guard, signal.SIGCONT)  # a guard that somebody stopped could not follow us
+        # One that somebody stopped could not follow us.
+        if os.getppid() == reaper:
+            os.kill(reaper, signal.SIGCONT)
+        if not select.select([guard_fd], [], [], 0)[0]:
+            os.kill(guard_pid(), signal.SIGCONT)
         _exit(status)
 
 
@@ -128,16 +146,28 @@ def _exit(status: int) -> NoReturn:
     os._exit(status)
 
 
+def _remove_folders(notes: Notes) -> None:
+    """The private folders of which a core has left a note."""
+    folders = [value for name, value in notes if name == "private_folder"]
+    if folders:
+        from madrun.system.private_folder import remove_folder
+
+        for folder in folders:
+            remove_folder(folder)
+
+
 class _Guard:
     """Waits for the core; ends what it leaves."""
 
-    def __init__(self, core: int, name: str, stops: bool) -> None:
-        self._core, self._name, self._stops = core, name, stops
-        self._status: int | None = None
+    def __init__(self, reaper: Reaper, name: str, stops: bool) -> None:
+        self._reaper, self._core = reaper, reaper.core
+        self._name, self._stops = name, stops
+        self._status = None if reaper.core else -signal.SIGKILL
         self._stopped_since: float | None = None
         self._ended_by = 0  # the signal that told the core to end
         self._end_until: float | None = None
         self._overdue = False
+        self._without_reaper = False
         self.notes: Notes = []
 
     def watch(self) -> int:
@@ -153,12 +183,7 @@ class _Guard:
                 self._kill_core()
         self._sweep()
         self.notes += read_notes()
-        folders = [value for name, value in self.notes if name == "private_folder"]
-        if folders:
-            from madrun.system.private_folder import remove_folder
-
-            for folder in folders:
-                remove_folder(folder)
+        _remove_folders(self.notes)
         return self._exit_status(self._status)
 
     @property
@@ -213,21 +238,38 @@ class _Guard:
         self._end_until = None
 
     def _reap(self) -> None:
+        for status in self._reaper.statuses():
+            self._note(status)
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
-                return
+                pid, status = 0, 0
             if pid == 0:
-                return
-            if pid != self._core:
-                continue
-            if os.WIFSTOPPED(status):
-                self._stopped_since = time.monotonic()
-            elif os.WIFCONTINUED(status):
-                self._stopped_since = None
-            else:
-                self._status = os.waitstatus_to_exitcode(status)
+                break
+            if pid == self._core:  # the reaper was killed, and we have adopted the core
+                self._note(status)
+            elif pid == self._reaper.pid:
+                self._note_of_reaper(status)
+        if self._without_reaper and self._status is None and self._core not in children():
+            self._status = -signal.SIGKILL  # the two were killed together
+
+    def _note(self, status: int) -> None:
+        """What waitpid(2) says of the core."""
+        if os.WIFSTOPPED(status):
+            self._stopped_since = time.monotonic()
+        elif os.WIFCONTINUED(status):
+            self._stopped_since = None
+        else:
+            self._status = os.waitstatus_to_exitcode(status)
+
+    def _note_of_reaper(self, status: int) -> None:
+        if os.WIFSTOPPED(status):
+            os.kill(self._reaper.pid, signal.SIGCONT)
+        elif not os.WIFCONTINUED(status):
+            self._without_reaper = True
+            for told in self._reaper.statuses():  # its last words
+                self._note(told)
 
     def _sweep(self) -> None:
         deadline = time.monotonic() + _SWEEP_LIMIT

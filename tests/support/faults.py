@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from support.cluster import Cluster
-from support.jobs import Running
+from support.jobs import Running, guard_first
 from support.programs import PATIENCE
 from testbed.processes import Process
 
@@ -27,20 +27,20 @@ def matching(cluster: Cluster, host: str, *words: str) -> list[Process]:
     return [each for each in found if any(word in each.cmdline for word in words)]
 
 
-def guard_first(found: list[Process]) -> list[Process]:
-    """Guard and core, where it was forked already, in this order."""
-    inner = {each.pid for each in found}
-    return sorted(found, key=lambda each: each.ppid in inner)
+def guard_and_core(found: list[Process]) -> list[Process]:
+    """The guard, and the core where it was forked already; not the reaper between them."""
+    chain = guard_first(found)
+    return [*chain[:1], *chain[2:]]
 
 
 def agent_processes(cluster: Cluster, node: str) -> list[Process]:
     """The agent's processes on a node; the guard first."""
-    return guard_first(matching(cluster, node, "madrun.agent"))
+    return guard_and_core(matching(cluster, node, "madrun.agent"))
 
 
 def runner_processes(cluster: Cluster) -> list[Process]:
     """The runner's processes; the guard first."""
-    return guard_first(matching(cluster, "head", "bin/madrun"))
+    return guard_and_core(matching(cluster, "head", "bin/madrun"))
 
 
 def reach(phase: str, job: Running, node: str) -> None:

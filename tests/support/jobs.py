@@ -108,11 +108,18 @@ class Running:
 def agents(cluster: Cluster, host: str) -> tuple[Process, Process]:
     """Guard and core of the agent on a host."""
     found = [each for each in cluster.processes(host) if "madrun.agent" in each.argv]
-    guards = [each for each in found if each.ppid not in {other.pid for other in found}]
-    assert len(found) == 2, found
-    guard = guards[0]
-    core = next(each for each in found if each is not guard)
+    guard, _reaper, core = guard_first(found)
     return guard, core
+
+
+def guard_first(found: list[Process]) -> list[Process]:
+    """Guard, reaper and core of one agent or runner, as far as they are there: by descent."""
+    inner = {each.pid: each for each in found}
+
+    def depth(process: Process) -> int:
+        return depth(inner[process.ppid]) + 1 if process.ppid in inner else 0
+
+    return sorted(found, key=depth)
 
 
 def workers(cluster: Cluster, host: str) -> list[Process]:

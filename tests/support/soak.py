@@ -19,6 +19,7 @@ from subprocess import Popen, TimeoutExpired
 
 from support import orphans
 from support.cluster import BIN, Cluster
+from support.faults import guard_and_core
 from support.jobs import WORKER
 from support.slurm import GPUS
 from testbed.processes import Process, children
@@ -103,8 +104,9 @@ class Round:
             name: [each for each in there if kind_of(each) == name] for name in ("runner", "agent")
         }
         host = self.chance.choice(sorted({each.host for each in groups["agent"]} or {""}))
-        of_agent = [each for each in groups["agent"] if each.host == host]
-        pair = self.chance.choice([of_agent, groups["runner"], groups["runner"][1:] + of_agent[1:]])
+        of_agent = guard_and_core([each for each in groups["agent"] if each.host == host])
+        runner = guard_and_core(groups["runner"])
+        pair = self.chance.choice([of_agent, runner, runner[1:] + of_agent[1:]])
         for each in pair:
             self._send(each, signal.SIGKILL)
         self.hit = "SIGKILL to " + " and ".join(f"{each!s:.140}" for each in pair)

@@ -86,11 +86,33 @@ def test_a_killed_core_is_told_of() -> None:
     assert b"died of signal 9 (SIGKILL); everything it had started" in said
 
 
+@pytest.mark.parametrize("killed", [(0, 2), (0, 1), (1, 2), (1,)], ids=str)
+def test_any_two_of_guard_reaper_and_core_may_be_killed_at_once(killed: tuple[int, ...]) -> None:
+    """The last of the three ends what the core had started."""
+    core = "say(guard.guard_pid(), os.getppid(), os.getpid())\n" + FAMILY
+    core = "kernel.become_subreaper()\n" + core + "select.select([guard_fd], [], [])\n"
+    core += "while kernel.children():\n    kernel.kill_children()\n    os.waitpid(-1, 0)\n"
+    with program(guarded(core, "import select")) as process:
+        assert process.stdin is not None
+        three = words(process)
+        said = b""
+        while said.count(b" ") < 3:
+            said += os.read(process.stdout.fileno(), 100)  # type: ignore[union-attr]
+        process.stdin.write(b"now\n")
+        process.stdin.flush()
+        for which in killed:
+            os.kill(three[which], signal.SIGKILL)
+        if killed == (1,):  # the job goes on without a reaper, until it ends by itself
+            os.kill(three[0], signal.SIGTERM)
+        for pid in (*three, *map(int, said.split())):
+            wait_gone(pid)
+
+
 def test_the_core_sees_that_its_guard_is_gone() -> None:
     core = """
 import select
 assert not select.select([guard_fd], [], [], 0)[0]
-say(os.getppid(), os.getpid())
+say(guard.guard_pid(), os.getpid())
 select.select([guard_fd], [], [])
 say("gone", os.read(guard_fd, 1) == b"")
 """
