@@ -14,6 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from support.cluster import Cluster
+from support.faults import runner_processes
 from support.jobs import Running, agents, nothing_left, of_the_job, workers
 
 
@@ -82,10 +83,8 @@ def victim_runner(job: Running) -> int:
 
 
 def victim_runners_core(job: Running) -> int:
-    runner = job.cluster.process(job.process)
-    found = [each for each in job.cluster.processes("head") if each.ppid == runner.pid]
-    assert len(found) == 1
-    return found[0].outer_pid
+    _guard, core = runner_processes(job.cluster)
+    return core.outer_pid
 
 
 def victim_sshd_session(job: Running) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from support.cluster import BIN, Cluster
+from support.faults import runner_processes
 from support.jobs import WORKER, Running, agents, nothing_left, workers
 
 SECRET = "hunter2-is-no-password"
@@ -92,8 +93,8 @@ def test_pids_and_statuses_are_those_of_the_hosts(cluster: Cluster, jobs: Path) 
 def pids_at(cluster: Cluster, job: Running) -> tuple[int, int]:
     """Guard and core of the runner, as we see them; a core that is not there yet is the guard."""
     guard = cluster.process(job.process)
-    found = [each for each in cluster.processes("head") if each.ppid == guard.pid]
-    return guard.outer_pid, found[0].outer_pid if found else guard.outer_pid
+    found = runner_processes(cluster)
+    return guard.outer_pid, found[1].outer_pid if found[1:] else guard.outer_pid
 
 
 @pytest.mark.parametrize("victim", ["guard", "core"])

@@ -11,7 +11,8 @@ import time
 import pytest
 
 from support.cluster import Cluster
-from support.jobs import EXAMPLES, WORKER, nothing_left, of_the_job
+from support.faults import guard_and_core
+from support.jobs import EXAMPLES, WORKER, guard_first, nothing_left, of_the_job
 from support.slurm import (
     AGENTS,
     BACKEND,
@@ -215,8 +216,7 @@ def test_sigkill_of_an_agent(cluster: Cluster, form: Form, which: int) -> None:
     job.up(8)
     names = ("madrun.agent",) if form is BACKEND else ("bin/madagent",)
     found = [each for each in cluster.processes("node02") if any(n in each.cmdline for n in names)]
-    inner = {each.pid for each in found}
-    ordered = sorted(found, key=lambda each: each.ppid in inner)[-2:]
+    ordered = guard_and_core(guard_first(found)[-3:])
     os.kill(ordered[which].outer_pid, signal.SIGKILL)
     status = job.wait()
     assert status == 125 or (form is AGENTS and status == 137), job.stderr

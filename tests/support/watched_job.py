@@ -17,6 +17,7 @@ from subprocess import DEVNULL, Popen, TimeoutExpired
 
 from support import orphans
 from support.cluster import Cluster
+from support.faults import guard_and_core
 from testbed.processes import Process
 
 START_LIMIT = 90.0
@@ -98,7 +99,8 @@ class WatchedJob:
     def runner(self) -> list[Process]:
         """The process that the user started, and, of madrun, the one that works for it."""
         first = self.cluster.process(self.process)
-        return [first, *(e for e in self.rest if e.host == "head" and e.ppid == first.pid)]
+        same = [each for each in self.rest if each.host == "head" and each.argv == first.argv]
+        return guard_and_core([first, *same])
 
     def told(self, begin: float) -> list[float]:
         """When workers had their SIGTERM, in seconds after the fault."""
