@@ -9,9 +9,11 @@ tools (Slurm's) also signal agents because somebody asked them to, and then end 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from madrun.job.states import Problem
+from madrun.output.failure_report import WorkerEnd
 
 NEVER = float("inf")
 
@@ -55,6 +57,12 @@ class Causes:
         """The first signal that asked the job to end, here or at an agent; 0: none."""
         told = [(each.at, each.number) for each in self.interruptions.values()]
         return min([(self.stopped_at, self.stopped_by), *told])[1]
+
+    def known(self, ends: Sequence[WorkerEnd]) -> bool:
+        """Whether anything is known to have ended the job; that workers were ended is nothing."""
+        own = self.losses or self.tool_end or self.interruptions or self.stopped_by
+        failed = any(end.exited.status and not end.exited.ended for end in ends)
+        return bool(own) or failed or self.concluded_at < NEVER
 
     @property
     def interrupted_at(self) -> float:

@@ -337,7 +337,7 @@ class StateMachine:
         guard = "the agent's guard was killed"
         if self.launching and is_kill:
             return self._unable(node_rank, guard, FAILED, now)
-        if self.state is not JobState.ENDING or told:
+        if self.state is not JobState.ENDING or told or not self.causes.known(self.ends):
             if not is_kill:
                 self.causes.stopped_in_launch |= self.launching
                 told.setdefault(node_rank, Interruption(message.number, now, message.by_parent))

@@ -335,3 +335,11 @@ def test_a_problem_that_follows_a_signal_is_not_the_cause() -> None:
     history.hears(0, CheckIn(problem="no such folder", status=FAILED))
     history.finished(0, 1)
     assert outcome_of(history.machine).status == 128 + signal.SIGINT
+
+
+def test_a_signal_that_is_heard_of_after_what_came_of_it_is_the_cause() -> None:
+    history = History(nodes=1).running()
+    history.hears(0, Exited(0, 1, -signal.SIGTERM, history.now, ended=True))
+    history.hears(0, Interrupted(signal.SIGINT))
+    history.finished(0)
+    assert outcome_of(history.machine).status == 128 + signal.SIGINT
