@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from madrun.hosts.reach import own_address_towards
 
+_LIMIT = 2.0  # seconds that a start waits for a name server
 NAMES = ("GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 
 
@@ -21,14 +22,16 @@ class GlooInterface:
 
     def __init__(self) -> None:
         self._own: set[str] | None = None
-        threading.Thread(target=self._look_up, name="own-name", daemon=True).start()
+        self._thread = threading.Thread(target=self._look_up, name="own-name", daemon=True)
+        self._thread.start()
 
     def environment(self, master_addr: str, known: Mapping[str, str]) -> dict[str, str]:
         """The variables to set, so that the interface on the way to the master is used.
 
-        None where our name leads to that interface already, is not looked up yet, or where
+        None where our name leads to that interface already, is not found in time, or where
         ``known``, the variables that a worker has anyway, say something themselves.
         """
+        self._thread.join(_LIMIT)
         own = own_address_towards(master_addr)
         if not own or self._own is None or own in self._own or any(n in known for n in NAMES):
             return {}
