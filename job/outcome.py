@@ -172,8 +172,8 @@ def _left_behind(machine: StateMachine) -> list[str]:
     if machine.unfinished() and not machine.problems:
         hosts = ", ".join(machine.unfinished())
         lines.append(
-            f"madrun: not heard of at the end: {hosts}; unless agent and guard were "
-            "killed there, one of them ends what runs"
+            f"madrun: not heard of at the end: {hosts}; what runs there is ended by madrun there, "
+            "unless every process of madrun was killed"
         )
     return lines
 
