@@ -14,13 +14,12 @@ from collections.abc import Mapping
 from typing import IO
 
 from madrun.backends.base import runs_isolated
-from madrun.hosts.resources import names_hosts
 from madrun.launchers.registry import find
-from madrun.options.option import BOTH
 from madrun.options.option_types import nearest
-from madrun.options.request import Nodes, Request, Selection, asked_for, fields
+from madrun.options.request import Nodes, Request, Selection
 from madrun.runner.config.keys import SLURM
 from madrun.runner.plan import exported, make_plan
+from madrun.runner.submit.passed_on import check_options, words_of
 from madrun.runner.submit.sbatch import Batch, script
 from madrun.system.errors import ClusterError, InputError
 from madrun.system.exits import exit_status
@@ -30,8 +29,6 @@ _GPUS = re.compile(r"([1-9][0-9]{0,3})$")  # "8", "a100:8"
 _USUAL_COUNTS = (8, 4, 2, 1, 16)
 _LOOK_INTERVAL = 0.5  # seconds: the log comes from other machines, whose writes nobody tells us
 _READ = 65536
-# Said otherwise: to Slurm, in the environment, or as a whole path.
-_NOT_PASSED = ("nnodes", "workdir", "launcher_opt")
 
 
 def submit(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> int:
@@ -41,40 +38,33 @@ def submit(request: Request, environ: Mapping[str, str], cwd: str, python: str) 
     """
     batch = batch_of(request, environ, cwd, python)
     text = script(batch, request.console.show_values)
-    for note in batch.notes:
+    for note in () if request.console.quiet else batch.notes:
         sys.stderr.write(f"madrun: {note}\n")
     if request.dry_run:
         print(json.dumps({"script": text}, indent=2) if request.console.json else text.rstrip("\n"))
         return 0
     os.makedirs(os.path.dirname(batch.output), exist_ok=True)
     command = ["sbatch", "--parsable", *(["--wait"] if request.submit.wait else [])]
-    process = _start(command, {**environ, **batch.env})
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process.stdin as stdin:
-        stdin.write(os.fsencode(text))
-    job_id = process.stdout.readline().decode().partition(";")[0].strip()
-    if not job_id:
-        raise ClusterError(f"sbatch has taken no job: exit status {process.wait()}; see above")
-    log = batch.output.replace("%j", job_id)
-    print(job_id, flush=True)
-    sys.stderr.write(f"madrun: Slurm job {job_id} is submitted; its output: {log}\n")
-    return _follow(process, job_id, log) if request.submit.wait else process.wait()
+    with _start(command, {**environ, **batch.env}) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdin as stdin:
+            stdin.write(os.fsencode(text))
+        job_id = process.stdout.readline().decode().partition(";")[0].strip()
+        if not job_id:
+            status = process.wait()
+            raise ClusterError(f"sbatch has taken no job: exit status {status}; see above")
+        log = batch.output.replace("%j", job_id)
+        print(job_id, flush=True)
+        if not request.console.quiet:
+            sys.stderr.write(f"madrun: Slurm job {job_id} is submitted; its output: {log}\n")
+        return _follow(process, job_id, log) if request.submit.wait else process.wait()
 
 
 def batch_of(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Batch:
     """What the script is made of; raises InputError."""
+    check_options(request)
     asked = request.selection
-    if names_hosts(asked, {}):
-        raise InputError(
-            "--submit slurm: Slurm chooses the hosts, so none can be named"
-            " (--slurm nodelist=LIST asks it for some)"
-        )
-    if request.serving.client:
-        raise InputError(
-            "--client: what is submitted runs without madrun, which would start it"
-            " (give the model as --launcher-opt model=M, and the client as PROGRAM)"
-        )
     settings = {**request.submit.section, **_typed(request.submit.settings)}
     nodes = asked.nnodes or int(settings.get("nodes") or 1)
     notes = _planned_notes(request, nodes, settings.get("gpus_per_node", ""), environ, cwd)
@@ -139,15 +129,7 @@ def _agent(request: Request, environ: Mapping[str, str], cwd: str, python: str) 
     program = request.program
     isolated = not program.interpreter and runs_isolated(environ)
     words = [program.interpreter or python, *(["-I"] if isolated else []), "-m", "madrun.agent"]
-    for key, value in asked_for(request).items():
-        if fields()[key].option.of == BOTH and key not in _NOT_PASSED:
-            option = f"--{key.replace('_', '-')}"
-            words.append(option if value is True else f"{option}={value}")
-    typed = {text.partition("=")[0].replace("-", "_") for text in program.launcher_opts}
-    config = [f"{name}={value}" for name, value in program.section.items() if name not in typed]
-    words += [f"--launcher-opt={text}" for text in (*config, *program.launcher_opts)]
-    words.append(f"--workdir={os.path.join(cwd, program.workdir) if program.workdir else cwd}")
-    return [*words, "--", *program.argv]
+    return [*words, *words_of(request, cwd), "--", *program.argv]
 
 
 def _start(command: list[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
