@@ -163,9 +163,9 @@ class Backend(NamedTuple):
     an agent that finds the runner at these addresses; it raises InputError for hosts and options
     that cannot be.
 
-    ``auto`` asks all backends, the lowest ``order`` first: the first one inside an ``allocation``
-    of its scheduler is taken, else the first that ``applies``, which says why. ``refuses`` says
-    why this backend cannot do a job; empty where it can.
+    ``auto`` takes the first backend inside an ``allocation`` of its scheduler, else the first that
+    ``applies``, which says why; the registry has the order. ``refuses`` says why this backend
+    cannot do a job; empty where it can.
     """
 
     name: str
@@ -177,7 +177,6 @@ class Backend(NamedTuple):
     allocation: Callable[[Mapping[str, str], int | None], Allocation | None] = no_allocation
     applies: Callable[[Situation], str] = never
     refuses: Callable[[Situation], str] = never
-    order: int = 100
 
 
 def runs_isolated(environ: Mapping[str, str]) -> bool:

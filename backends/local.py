@@ -37,4 +37,4 @@ def refuses(situation: Situation) -> str:
     return f"{others[0]} is another machine" if others else ""
 
 
-BACKEND = Backend("local", in_process=in_process, applies=applies, refuses=refuses, order=20)
+BACKEND = Backend("local", in_process=in_process, applies=applies, refuses=refuses)

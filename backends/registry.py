@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -11,6 +11,9 @@ from madrun.system import plugins
 from madrun.system.errors import InputError
 
 AUTO = "auto"
+# Those that ``auto`` asks, in this order: they are loaded at each start, and so without what runs
+# their tools. The others are loaded where they are asked for.
+_ASKED = ("srun", "local", "ssh")
 _FAMILY = plugins.Family("backend", "madrun.backends", "BACKEND", "madrun.backends")
 
 
@@ -23,8 +26,9 @@ class Choice(NamedTuple):
 
 @cache
 def built_in() -> tuple[Backend, ...]:
-    """Every backend that comes with madrun, in the order in which ``auto`` asks them."""
-    return tuple(sorted(plugins.all_built_in(_FAMILY), key=lambda each: each.order))
+    """Every backend that comes with madrun, those first that ``auto`` asks."""
+    others = (each for each in plugins.all_built_in(_FAMILY) if each.name not in _ASKED)
+    return (*_asked(), *others)
 
 
 @cache
@@ -38,9 +42,14 @@ def find(name: str) -> Backend:
     return found
 
 
+def own_names() -> list[str]:
+    """madrun's own, as ``--help`` lists them; to look for those of packages takes some 20 ms."""
+    return [AUTO, *(each.name for each in built_in())]
+
+
 def names() -> list[str]:
     """The names that a user can choose from, those of installed packages last."""
-    return [AUTO, *(each.name for each in built_in()), *plugins.offered_names(_FAMILY)]
+    return [*own_names(), *plugins.offered_names(_FAMILY)]
 
 
 def is_known(name: str) -> bool:
@@ -55,7 +64,7 @@ def allocation(
 
     ``name`` as for ``choose``: who asks for a backend does not mean another one's hosts.
     """
-    asked = built_in() if plugins.word(name) == AUTO else (find(name),)
+    asked = _asked() if plugins.word(name) == AUTO else iter((find(name),))
     return next(filter(None, (each.allocation(environ, nproc_per_node) for each in asked)), None)
 
 
@@ -74,13 +83,17 @@ def choose(name: str, situation: Situation, allocated: Allocation | None = None)
 
 
 def _applying(situation: Situation, allocated: Allocation | None) -> Choice:
-    for each in built_in():
-        if allocated is not None and each.name == allocated.backend:
-            return Choice(each, f"inside {allocated.name}")
-    for each in built_in():
+    if allocated is not None:
+        return Choice(find(allocated.backend), f"inside {allocated.name}")
+    for each in _asked():
         if reason := each.applies(situation):
             return Choice(each, reason)
     raise InputError("--backend auto: no backend is for these hosts; --backend names one")
+
+
+def _asked() -> Iterator[Backend]:
+    """Loaded one by one: no more of them than until one applies."""
+    return (plugins.built_in(_FAMILY, name) for name in _ASKED)
 
 
 def _known(name: str) -> Backend | None:

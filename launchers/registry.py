@@ -27,14 +27,24 @@ def find(name: str) -> Launcher:
     return found
 
 
+def is_known(name: str) -> bool:
+    """Whether a launcher of madrun's is called so, in any spelling."""
+    return _known(plugins.word(name)) is not None
+
+
 def built_in() -> tuple[Launcher, ...]:
     """Every launcher that comes with madrun."""
     return tuple(plugins.all_built_in(_FAMILY))
 
 
+def own_names() -> list[str]:
+    """madrun's own, as ``--help`` lists them; to look for those of packages takes some 20 ms."""
+    return [each.name for each in built_in() if each.listed]
+
+
 def names() -> list[str]:
     """The names that a user can choose from, those of installed packages last."""
-    return [each.name for each in built_in() if each.listed] + plugins.offered_names(_FAMILY)
+    return [*own_names(), *plugins.offered_names(_FAMILY)]
 
 
 def _known(name: str) -> Launcher | None:

@@ -6,7 +6,6 @@ written as text, "2"; ``true`` is no number. Every kind takes the text that it r
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
 
@@ -105,6 +104,8 @@ def words(name: str, value: object) -> str:
         value = _split(name, value)
     if not isinstance(value, list):
         raise InputError(f"{name} must be a list of texts, got {shown(value)}")
+    import json  # only where there is a list
+
     return json.dumps([text(f"{name}[{at}]", each) for at, each in enumerate(value)])
 
 
@@ -167,6 +168,8 @@ def _whole(value: object) -> int | None:
 def _split(name: str, value: str) -> object:
     if value.startswith("["):
         try:
+            import json
+
             return json.loads(value)
         except (ValueError, RecursionError):
             pass  # then it is words, one of which begins with a bracket

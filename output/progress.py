@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -38,6 +37,8 @@ class Progress:
         self._told = len(refused)
         late = time.monotonic() - self._started >= NAME_AFTER
         line = progress_line(self._hosts, missing, len(refused), late)
+        import shutil  # only where somebody looks: it loads every kind of compression
+
         self._draw(line[: shutil.get_terminal_size().columns - 1])
         self._shown = True
 

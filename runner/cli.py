@@ -31,7 +31,7 @@ command = command_of(
     "madrun",
     "Start PROGRAM, one worker per GPU, on every host; end all of it when any of it fails.",
     _EXAMPLES,
-    {"launcher": launchers.names, "backend": backends.names},
+    {"launcher": launchers.own_names, "backend": backends.own_names},
 )
 
 

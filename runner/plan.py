@@ -80,7 +80,9 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
 def with_backend(request: Request) -> Request:
     """DeepSpeed's ``--launcher pdsh`` means what is called a backend here."""
     name = request.program.launcher
-    if request.nodes.backend != "auto" or not backends.is_known(name):
+    if request.nodes.backend != backends.AUTO or launchers.is_known(name):
+        return request
+    if not backends.is_known(name):
         return request
     return request._replace(
         program=request.program._replace(launcher=launchers.DEFAULT),

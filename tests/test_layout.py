@@ -154,6 +154,52 @@ def test_a_start_costs_little(command: tuple[str, ...], slow: set[str]) -> None:
     assert imported_by(*command) & slow == set()
 
 
+# The runner as it starts; the last act of each of its processes is to say what it has
+# loaded, by whatever way: ``-X importtime`` does not see import_module.
+LOADED = """
+import os, sys
+end, report = os._exit, os.dup(2)
+def told(status):
+    os.write(report, f"loaded {' '.join(sys.modules)}\\n".encode())
+    end(status)
+os._exit = told
+from madrun.runner.__main__ import main
+main()
+"""
+START = SLOW - {"zmq", "msgpack"} | {"bz2", "lzma", "shutil", "tempfile"}
+OF_TOOLS = {"madrun.backends.tools.tool", "madrun.backends.tools.openssh",
+            "madrun.backends.tools.session", "madrun.backends.srun.tool",
+            "madrun.backends.ssh.backend"}  # fmt: skip
+OTHERS = {f"madrun.backends.{name}" for name in ("impi", "mpich", "mvapich", "openmpi", "pdsh")}
+
+
+@pytest.mark.parametrize(
+    ("words", "slow"),
+    [
+        (("--nproc-per-node", "2", "--no-python", "true"), START | OF_TOOLS | OTHERS),
+        (
+            ("--nproc-per-node", "2", "--launcher", "torchrun", "--dry-run", "x.py"),
+            START | OF_TOOLS | OTHERS,
+        ),
+        (("--hosts", "far.invalid:1", "--dry-run", "x.py"), START | OF_TOOLS | OTHERS),
+        (("--help",), START - {"bz2", "lzma", "shutil"}),  # click asks how wide the terminal is
+    ],
+    ids=["a local job", "torchrun", "other hosts", "help"],
+)
+def test_a_start_loads_no_other_backend(
+    words: tuple[str, ...], slow: set[str], tmp_path: Path
+) -> None:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
+    env |= {"MADRUN_JOB_DIR": str(tmp_path), "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *words],
+        capture_output=True, text=True, timeout=100, check=True, env=env,
+    )  # fmt: skip
+    told = [line for line in done.stderr.splitlines() if line.startswith("loaded ")]
+    assert "madrun.runner.cli" in " ".join(told).split(), "the runner itself has told"
+    assert {name for line in told for name in line.split()} & slow == set()
+
+
 def test_to_import_a_package_is_to_do_nothing() -> None:
     for path in FILES:
         if path.name == "__init__.py":

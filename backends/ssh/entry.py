@@ -19,4 +19,4 @@ def applies(situation: Situation) -> str:
     return "there are other hosts, and it needs no tool"
 
 
-BACKEND = Backend("ssh", session, applies=applies, order=30)
+BACKEND = Backend("ssh", session, applies=applies)

@@ -8,7 +8,8 @@ import pytest
 
 from madrun.backends.base import AgentStart, Allocation, Situation
 from madrun.backends.registry import choose
-from madrun.backends.srun import BACKEND, TOOL
+from madrun.backends.srun.entry import BACKEND
+from madrun.backends.srun.tool import TOOL
 from madrun.backends.tools.session import tool_environment
 from madrun.backends.tools.slurm_job import own_job
 from madrun.backends.tools.tool_output import Ended, Words

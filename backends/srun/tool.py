@@ -1,17 +1,16 @@
-"""The srun backend: one agent per node of a Slurm job, all in one step of it."""
+"""srun as a tool: one agent per node of a Slurm job, all in one step of it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 
-from madrun.backends.base import AgentStart, Allocation, ToolCommand
+from madrun.backends.base import AgentStart, ToolCommand
 from madrun.backends.tools.openssh import Failure
 from madrun.backends.tools.tool import AGENT_ENV, Tool
-from madrun.backends.tools.tool_backend import backend_of
 from madrun.system.errors import InputError
 
-# What srun and slurmstepd say; compiled when they are used: this module is loaded at each start.
+# What srun and slurmstepd say.
 _LAUNCH_FAILED = r"Task launch for StepId=\S+ failed on node ([^\s:]+): (.*)"
 _NOT_FOUND = r"slurmstepd-(\S+): error: execve\(\): (.*)"
 _WAITING = r"srun: Job \S+ step creation (?:temporarily|still) disabled, retrying( \(.*\))?"
@@ -97,15 +96,6 @@ def news(line: str) -> str:
     return text + (found[1] or "")
 
 
-def allocation(environ: Mapping[str, str], nproc_per_node: int | None) -> Allocation | None:
-    """The Slurm job that we are in; raises InputError and ClusterError."""
-    if not environ.get("SLURM_JOB_ID"):
-        return None
-    from madrun.backends.tools.slurm_job import own_job
-
-    return own_job(environ, nproc_per_node)
-
-
 # Of the variables that srun reads as options (SLURM_NTASKS_PER_NODE, SLURM_CPUS_PER_TASK and many
 # more, which sbatch sets for the whole job) it gets none: a step of ours is one task on each node,
 # with all that the job has there.
@@ -125,4 +115,3 @@ TOOL = Tool(
     is_noise=is_noise,
     news=news,
 )  # fmt: skip
-BACKEND = backend_of(TOOL)._replace(aliases=("slurm",), allocation=allocation, order=10)

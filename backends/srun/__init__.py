@@ -1,0 +1,1 @@
+"""The backend ``srun``: one agent per node of a Slurm job."""
