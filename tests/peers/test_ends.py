@@ -20,7 +20,8 @@ def test_the_workers_of_a_killed_agent_end() -> None:
     """DeepSpeed #1016, #4003: the agent was killed, its workers kept the GPUs; the exit was 0."""
     with running("--nproc-per-node", "2", WORKER, "hold", "daemons") as job:
         job.until(r"up \d", 2)
-        (core,) = processes.children(job.process.pid)
+        (reaper,) = processes.children(job.process.pid)
+        (core,) = processes.children(reaper.outer_pid)
         os.kill(core.outer_pid, signal.SIGKILL)
         assert job.end() == 125
         assert "died of signal 9 (SIGKILL)" in job.said

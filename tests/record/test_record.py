@@ -26,6 +26,7 @@ from madrun.system.pid_file import PidFile, remove_abandoned
 from support.cluster import BIN
 from support.programs import PATIENCE, wait_gone
 from support.requests import request_of
+from testbed import processes
 
 MADRUN = str(BIN / "madrun")
 HOLD = "echo ready; while :; do sleep 60; done"
@@ -269,8 +270,9 @@ def record_of(tmp_path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def core_of(guard: int) -> int:
-    with open(f"/proc/{guard}/task/{guard}/children", encoding="ascii") as file:
-        return int(file.read())
+    (reaper,) = processes.children(guard)
+    (core,) = processes.children(reaper.outer_pid)
+    return core.outer_pid
 
 
 def test_a_job_leaves_its_record(tmp_path: Path) -> None:
