@@ -4,7 +4,7 @@ A field's type and default, and the option beside it, are all that the commands,
 the record know of it. A field without an option has a place in config files only.
 """
 
-from __future__ import annotations
+# Annotations are objects here, not text, which each start would have to compile and evaluate.
 
 from collections.abc import Mapping
 from functools import cache

@@ -1,6 +1,6 @@
 """The groups of options that travel to the agents as they are, in the job spec."""
 
-from __future__ import annotations
+# Annotations are objects here, not text, which each start would have to compile and evaluate.
 
 from typing import Annotated, NamedTuple
 

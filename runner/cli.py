@@ -8,16 +8,10 @@ from collections.abc import Sequence
 
 import click
 
-from madrun.backends import registry as backends
-from madrun.job.spec import working_folder
-from madrun.launchers import registry as launchers
 from madrun.options.command_line import command_of, own_output, show_usage_error
 from madrun.options.request import Config, Request
 from madrun.record.guard_handover import GuardHandover
-from madrun.runner.launch import launch
-from madrun.runner.plan import make_plan
 from madrun.system.errors import MadrunError
-from madrun.system.loop import Loop
 
 _EXAMPLES = """\
 madrun train.py --lr 1e-3                              all GPUs of this machine
@@ -27,11 +21,25 @@ madrun -H hostfile --launcher torchrun train.py        torchrun on each node
 madrun -H hostfile --dry-run train.py                  show it, contact nobody
 """
 
+
+# What is loaded later is not needed for --version and --help, or for only one of them.
+def _launchers() -> list[str]:
+    from madrun.launchers.registry import own_names
+
+    return own_names()
+
+
+def _backends() -> list[str]:
+    from madrun.backends.registry import own_names
+
+    return own_names()
+
+
 command = command_of(
     "madrun",
     "Start PROGRAM, one worker per GPU, on every host; end all of it when any of it fails.",
     _EXAMPLES,
-    {"launcher": launchers.own_names, "backend": backends.own_names},
+    {"launcher": _launchers, "backend": _backends},
 )
 
 
@@ -52,10 +60,14 @@ def run_command(argv: Sequence[str], guard_fd: int, handover: GuardHandover) -> 
     """Run madrun with these arguments; returns the exit status."""
     try:
         request = parsed(argv)
+        from madrun.job.spec import working_folder
+
         if request.submit.scheduler:
             from madrun.runner.submit.submit import submit
 
             return submit(request, os.environ, working_folder(), sys.executable)
+        from madrun.runner.plan import make_plan
+
         plan = make_plan(request, os.environ, working_folder(), sys.executable)
         if request.dry_run:
             from madrun.runner.dry_run import describe
@@ -64,6 +76,9 @@ def run_command(argv: Sequence[str], guard_fd: int, handover: GuardHandover) -> 
             with own_output():
                 click.echo(text)
             return 0
+        from madrun.runner.launch import launch
+        from madrun.system.loop import Loop
+
         return launch(plan, guard_fd, handover, Loop())
     except click.exceptions.Exit as end:
         return end.exit_code

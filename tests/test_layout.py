@@ -140,7 +140,10 @@ SLOW = {"zmq", "paramiko", "psutil", "asyncio", "logging", "cryptography", "emai
 @pytest.mark.parametrize(
     ("command", "slow"),
     [
-        (("-m", "madrun.runner", "--version"), SLOW),
+        (
+            ("-m", "madrun.runner", "--version"),
+            SLOW | {"madrun.runner.launch", "madrun.runner.plan", "madrun.backends.base"},
+        ),
         (
             ("-c", "import madrun.system.guard"),
             SLOW | {"click", "socket", "dataclasses", "subprocess"},
@@ -182,7 +185,10 @@ OTHERS = {f"madrun.backends.{name}" for name in ("impi", "mpich", "mvapich", "op
             START | OF_TOOLS | OTHERS,
         ),
         (("--hosts", "far.invalid:1", "--dry-run", "x.py"), START | OF_TOOLS | OTHERS),
-        (("--help",), START - {"bz2", "lzma", "shutil"}),  # click asks how wide the terminal is
+        (
+            ("--help",),  # click asks how wide the terminal is, by shutil
+            START - {"bz2", "lzma", "shutil"} | {"madrun.runner.launch", "madrun.runner.plan"},
+        ),
     ],
     ids=["a local job", "torchrun", "other hosts", "help"],
 )
