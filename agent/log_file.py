@@ -1,14 +1,19 @@
 """A rank's log file, written by a thread of its own: a file system that hangs holds up nobody.
 
 Where the file is slower than the worker writes, the worker waits as it would for its own file, a
-second at a time. What a file does not take for that long is left out, counted and said.
+second at a time. What a file does not take for that long is left out, counted and said. So is the
+middle of one that grows beyond its limit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import threading
 from collections import deque
+
+from madrun.agent.limited_file import LimitedFile
 
 _BOUND = 1024 * 1024  # bytes that wait for the file
 _PATIENCE = 1.0  # seconds without room
@@ -18,22 +23,24 @@ _OPEN_LIMIT = 5.0  # seconds
 class LogFile:
     """A new file, for its owner only; ``path`` may also be a pipe that somebody reads.
 
+    Of a file that grows beyond ``limit`` bytes (0: no limit), beginning and end are kept.
+
     Raises OSError where it cannot be opened, and TimeoutError where that takes too long.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, limit: int = 0) -> None:
+        self._path, self._limit = path, limit
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._size = self._lost = 0  # bytes that wait; that were left out
         self._patience = _PATIENCE
         self._error: OSError | None = None
-        self._fd = -1
+        self._file: LimitedFile | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
         with self._changed:
-            opened = self._changed.wait_for(lambda: self._fd >= 0 or self._error, _OPEN_LIMIT)
+            opened = self._changed.wait_for(lambda: self._file or self._error, _OPEN_LIMIT)
         if self._error is not None:
             raise self._error
         if not opened:
@@ -60,7 +67,12 @@ class LogFile:
             missing = self._lost + self._size
             if self._error is not None:
                 return f"{self._path} is incomplete: {self._error.strerror}"
-        return f"{self._path} is incomplete: {missing} bytes were not taken" if missing else ""
+            left_out = self._file.missing if self._file else 0
+        if missing:
+            return f"{self._path} is incomplete: {missing} bytes were not taken"
+        if left_out:
+            return f"{self._path}: {left_out} bytes in its middle are left out (--log-limit)"
+        return ""
 
     def close(self) -> None:
         """Write what is left, as far as the file takes it in time."""
@@ -81,23 +93,26 @@ class LogFile:
         try:
             fd = os.open(self._path, flags, 0o600)
             os.set_blocking(fd, True)
+            grows = stat.S_ISREG(os.fstat(fd).st_mode)
+            file = LimitedFile(fd, self._path, self._limit if grows else 0)
         except OSError as error:
             self._failed(error)
             return
         try:
-            self._write_all(fd)
+            self._write_all(file)
+            if self._error is None:
+                with contextlib.suppress(OSError):  # the end stays in files of its own
+                    file.join()
         finally:
-            os.close(fd)
+            file.close()
 
-    def _write_all(self, fd: int) -> None:
+    def _write_all(self, file: LimitedFile) -> None:
         with self._changed:
-            self._fd = fd
+            self._file = file
             self._changed.notify_all()
         while (data := self._next()) is not None:
-            rest = memoryview(data)
             try:
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
+                file.write(data)
             except OSError as error:  # a full disk must not stop the training
                 self._failed(error)
             with self._changed:

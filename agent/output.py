@@ -34,12 +34,14 @@ class Stream:
         outflow: Outflow | None,
         log_path: str,
         must_log: bool = True,
+        *,
+        log_limit: int = 0,
     ) -> None:
         self.fd, self.rank, self.number = fd, rank, number
         self.log_path = log_path
         self._no_log = ""
         self._outflow = outflow
-        self._log = self._open_log(must_log) if log_path else None
+        self._log = self._open_log(must_log, log_limit) if log_path else None
         self._tail = bytearray()
         self._partial = bytearray()
 
@@ -103,9 +105,9 @@ class Stream:
         if self._log is not None:
             self._log.close()
 
-    def _open_log(self, must_log: bool) -> LogFile | None:
+    def _open_log(self, must_log: bool, limit: int) -> LogFile | None:
         try:
-            return LogFile(self.log_path)
+            return LogFile(self.log_path, limit)
         except OSError as error:
             if must_log:
                 raise ClusterError(f"log file {self.log_path}: {error.strerror}") from None

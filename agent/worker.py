@@ -30,6 +30,8 @@ class Worker:
         cores: Sequence[int],
         takes_input: bool = False,
         must_log: bool = True,
+        *,
+        log_limit: int = 0,
     ) -> None:
         self.plan = plan
         self.status: int | None = None
@@ -42,7 +44,11 @@ class Worker:
                 read, write = open_pipe()
                 ends.append(write)
                 log_path = _log_path(log_dir, plan.rank, number)
-                opened.append(Stream(read, plan.rank, number, outflow, log_path, must_log))
+                opened.append(
+                    Stream(
+                        read, plan.rank, number, outflow, log_path, must_log, log_limit=log_limit
+                    )
+                )
             self.pid = spawn(path, plan.argv, env, plan.cwd, (ends[0], ends[1], ends[2]), cores)
         except BaseException:
             for stream in opened:

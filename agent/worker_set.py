@@ -63,6 +63,7 @@ class WorkerSet:
             self._cores(process),
             takes_input=process.rank in self._reading,
             must_log=not spec.log_dir_optional,
+            log_limit=spec.log_limit,
         )
         self.workers[worker.pid] = worker
         if worker.stdin >= 0:

@@ -12,15 +12,16 @@ from madrun.hosts.world import World
 from madrun.launchers.launcher import Launcher, LauncherKind
 from madrun.launchers.process_table import process_table
 from madrun.launchers.registry import find
-from madrun.options.request import NO_LOGS, Request
+from madrun.options.request import NO_LIMIT, NO_LOGS, Request
 from madrun.options.spec_groups import Master, Workers
 from madrun.output.stdin import stdin_of
 from madrun.record.job_folder import LOGS
-from madrun.record.retention import retention
+from madrun.record.retention import retention, size_of
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec, shown_ranks
 
-_KEEP = "MADRUN_KEEP_JOBS"
+_KEEP, _LOG_LIMIT = "MADRUN_KEEP_JOBS", "MADRUN_LOG_LIMIT"
+_LEAST_LOG_LIMIT, _USUAL_LOG_LIMIT, _MOST_LOG_LIMIT = 10**3, 10**9, 10**18  # bytes
 _PYTHONS = re.compile(r"python(3(\.[0-9]+)?)?")
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
 _INTERFACES = re.compile(r"[A-Za-z0-9][\w.:@-]{0,14}(,[A-Za-z0-9][\w.:@-]{0,14})*", re.ASCII)
@@ -82,16 +83,35 @@ def with_folder(
     Log files are in it, on every node, unless another folder or none is asked for.
     """
     log_dir = os.path.join(job_dir, spec.job_id, LOGS)
-    spec = replace(spec, keep_jobs=_keep_jobs(request.record.keep_jobs, environ))
+    spec = replace(
+        spec,
+        keep_jobs=_keep_jobs(request.record.keep_jobs, environ),
+        log_limit=_log_limit(request.record.log_limit, environ),
+    )
     if request.record.log_dir:
         return spec
     return replace(spec, log_dir=log_dir, log_dir_optional=True)
 
 
 def _keep_jobs(given: str, environ: Mapping[str, str]) -> str:
-    name, text = ("--keep-jobs", given) if given else (_KEEP, environ.get(_KEEP, ""))
+    name, text = _said("--keep-jobs", given, _KEEP, environ)
     retention(text, name)
     return text
+
+
+def _log_limit(given: str, environ: Mapping[str, str]) -> int:
+    name, text = _said("--log-limit", given, _LOG_LIMIT, environ)
+    if text.lower() == NO_LIMIT:
+        return 0
+    limit = size_of(text) if text else _USUAL_LOG_LIMIT
+    if limit is None or limit < _LEAST_LOG_LIMIT:
+        raise InputError(f"{name}: {text[:60]!r}: 1GB, 500MB, none are allowed; at least 1KB")
+    return min(limit, _MOST_LOG_LIMIT)
+
+
+def _said(option: str, given: str, variable: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """What was said, on the command line or else in the environment, and which of the two it is."""
+    return (option, given) if given else (variable, environ.get(variable, ""))
 
 
 def checked(spec: JobSpec) -> JobSpec:

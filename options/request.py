@@ -15,6 +15,7 @@ from madrun.options.option import BOTH, MADAGENT, Option
 from madrun.options.spec_groups import EXEC, MODULE, PYTHON, Limits, Master, Workers
 
 NO_LOGS = "none"  # a folder of that name is ./none
+NO_LIMIT = "none"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # fmt: off
@@ -158,6 +159,9 @@ class Record(NamedTuple):
 
     log_dir: Annotated[str, Option("--log-dir --enable-each-rank-log",
         "Write rank0003.out and .err there, on each node; none: nowhere.", "DIR", of=BOTH)] = ""
+    log_limit: Annotated[str, Option("--log-limit",
+        "Of a larger log file, keep beginning and end. Default: $MADRUN_LOG_LIMIT, 1GB; none.",
+        "SIZE", of=BOTH)] = ""
     job_dir: Annotated[str, Option("--job-dir",
         "Where each job leaves a folder. Default: $MADRUN_JOB_DIR, ~/.madrun/jobs.", "DIR",
         of=BOTH)] = ""

@@ -40,13 +40,23 @@ def retention(text: str, name: str = "--keep-jobs") -> Retention:
         found = _SIZE.fullmatch(word)
         if word == "all":
             kept = kept._replace(jobs=None)
-        elif found is not None and found[2]:
-            kept = kept._replace(size=int(float(found[1]) * _UNITS[found[2].upper()]))
+        elif (size := size_of(word)) is not None:
+            kept = kept._replace(size=size)
         elif found is not None and found[1].isdecimal():
             kept = kept._replace(jobs=int(found[1]))
         else:
             raise InputError(f"{name}: {text[:60]!r}: 50, 500MB, 50,2GB and all are allowed")
     return kept
+
+
+def size_of(text: str) -> int | None:
+    """The bytes of a number with its unit; None for any other text.
+
+    >>> size_of("1.5 GB"), size_of("500mb"), size_of("50")
+    (1500000000, 500000000, None)
+    """
+    found = _SIZE.fullmatch(text)
+    return int(float(found[1]) * _UNITS[found[2].upper()]) if found and found[2] else None
 
 
 def surplus(found: Iterable[Found], kept: Retention) -> list[str]:

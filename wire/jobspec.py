@@ -23,8 +23,9 @@ class JobSpec:
     Strings hold what the operating system gave (surrogate escapes for bytes that are no UTF-8).
     The groups are those of the options; the rest is made of what the user said.
     ``log_dir`` may be empty; one that is ``log_dir_optional`` was not asked for, and a node that
-    cannot have it does without. ``keep_jobs`` is how many records of jobs are kept beside it
-    (empty: the default).
+    cannot have it does without. ``log_limit`` are the bytes beyond which a log file keeps only its
+    beginning and its end (0: no limit). ``keep_jobs`` is how many records of jobs are kept beside
+    it (empty: the default).
     ``options`` are the launcher's own, by the names of its config section; a list is JSON.
     ``client`` is what runs against a server once it is ready (empty: nothing).
     """
@@ -42,6 +43,7 @@ class JobSpec:
     limits: Limits = Limits()
     log_dir: str = ""
     log_dir_optional: bool = False
+    log_limit: int = 0
     keep_jobs: str = ""
     output: str = "all"
     stdin: str = "none"

@@ -26,7 +26,7 @@ TYPED = {
     "export": "--export=A=1", "env_file": "--env-file=env", "config": "--config=job.json",
     "additional_context": "--additional-context={'env_vars': {'B': '1'}}",
     "bind_core_list": "--bind-core-list=0", "stdin": "--stdin=all", "output": "--output=first",
-    "keep_jobs": "--keep-jobs=3", "slurm": "--slurm=time=5",
+    "keep_jobs": "--keep-jobs=3", "log_limit": "--log-limit=1MB", "slurm": "--slurm=time=5",
 }  # fmt: skip
 # What has a meaning with another launcher only.
 BESIDE = {"launcher_opt": ("--launcher=torchrun",), "client": ("--launcher=vllm",)}
