@@ -77,7 +77,7 @@ def test_a_runner_that_takes_a_kill_for_success(cluster: Cluster) -> None:
     os.kill(middle[0].outer_pid, signal.SIGKILL)
     assert job.wait() == 1, job.stderr
     assert "madrun: deepspeed on node02 failed first: exited with status 0 while" in job.stderr
-    assert "it exited with status 0 while 1 worker of it still ran" in job.stderr
+    assert "exited with status 0 while 1 worker of it still ran" in job.stderr
 
 
 def test_torchrun_restarts_its_workers_where_it_is_elastic(cluster: Cluster) -> None:
