@@ -35,7 +35,7 @@ command = command_of(
     "madagent",
     "Run this node's part of a job: PROGRAM once per slot of this node.",
     _EXAMPLES,
-    {"launcher": registry.names},
+    {"launcher": registry.own_names},
 )
 
 
