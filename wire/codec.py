@@ -71,11 +71,14 @@ def _names(kind: type) -> list[str]:
 
 
 def _annotation(kind: type, name: str) -> str:
-    """The type of a field as it is written; NamedTuple wraps it in a ForwardRef, and a group
-    annotates it with its option."""
+    """The type of a field as it is written; NamedTuple wraps it in a ForwardRef, and a group of
+    options, whose types are objects, annotates it with its option."""
     annotation = kind.__annotations__[name]
-    text = str(getattr(annotation, "__forward_arg__", annotation))
-    return text.removeprefix("Annotated[").partition(", Option(")[0]
+    if hasattr(annotation, "__metadata__"):
+        annotation = annotation.__origin__
+    if isinstance(annotation, type):
+        return annotation.__name__
+    return str(getattr(annotation, "__forward_arg__", annotation))
 
 
 def _build(kind: type, content: Any) -> Any:
