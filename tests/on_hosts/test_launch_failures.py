@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,7 +140,8 @@ def test_an_agent_that_never_answers(cluster: Cluster) -> None:
         *("--hosts", "node01", "--launch-timeout", "1.5", "--remote-python", silent, WORKER)
     )
     assert done.returncode == 125
-    assert reasons(done.stderr) == {"node01": "has not been reached within 1.5 s"}
+    (said,) = reasons(done.stderr).items()
+    assert re.fullmatch(r"node01 has not been reached within [\d.]+ s", " ".join(said))
     # The stand-in knows nothing of leases: what it left is ours to end.
     for each in of_the_job(cluster):
         each.kill()

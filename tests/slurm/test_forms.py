@@ -201,6 +201,7 @@ def test_sigkill_of_all_that_is_srun(cluster: Cluster, form: Form) -> None:
         os.kill(each.outer_pid, signal.SIGSTOP)  # else the child is quicker
     for each in sruns:
         os.kill(each.outer_pid, signal.SIGKILL)
+    job.process.send_signal(signal.SIGCONT)  # nsenter stops when its program does
     nothing_left(cluster)
     summary = json.loads((folder / "latest" / "summary.json").read_text())
     assert (summary["kind"], summary["exit_status"]) == ("tool", 125)
