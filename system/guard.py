@@ -198,11 +198,16 @@ class _Guard:
         elif number in ending_signals():
             self._begin_end(number)
             if not (number == signal.SIGINT and got.si_code == _SI_KERNEL):
-                os.kill(self._core, passed(number, by_parent=got.si_pid == os.getppid()))
+                self._signal(passed(number, by_parent=got.si_pid == os.getppid()))
         elif number in PASSED_ON:
-            os.kill(self._core, number)
+            self._signal(number)
         elif number == signal.SIGTSTP and self._stops:
             self._stop()
+
+    def _signal(self, number: int) -> None:
+        """To the core, which may have ended a moment ago: the reaper's word is under way."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._core, number)
 
     def _begin_end(self, number: int) -> None:
         """The core is told to end: one that hangs (a dead file server) is killed in the end."""
@@ -216,11 +221,11 @@ class _Guard:
 
     def _stop(self) -> None:
         """Ctrl-Z: what the shell knows of us stops; the core keeps the leases, and is silent."""
-        os.kill(self._core, HOLD_OUTPUT)
+        self._signal(HOLD_OUTPUT)
         os.kill(os.getpid(), signal.SIGTSTP)  # the kernel knows whether a shell could wake us
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTSTP,))
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTSTP,))
-        os.kill(self._core, RELEASE_OUTPUT)
+        self._signal(RELEASE_OUTPUT)
 
     def _patience(self) -> float | None:
         """Seconds until the core is killed, as far as anybody waits for it to do something."""
@@ -233,7 +238,7 @@ class _Guard:
         """It is stopped for good, and its workers run unwatched; or it does not end."""
         now = time.monotonic()
         self._overdue = self._end_until is not None and now >= self._end_until
-        os.kill(self._core, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._stopped_since = None
         self._end_until = None
 
