@@ -70,31 +70,43 @@ def _watch(core: int, guard: int, tell: int, orphaned: Callable[[int], None]) ->
         signal.sigwait({signal.SIGCHLD, signal.SIGCONT})
         if os.getppid() != guard:
             # A core that is stopped when its guard is killed goes on: nobody else would see to it.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(core, signal.SIGCONT)
+            os.kill(core, signal.SIGCONT)
         for found in _changes(core):
             _tell(tell, guard, core, found)
             if os.WIFEXITED(found) or os.WIFSIGNALED(found):
                 status = found
-    while children():
-        kill_children()
+    while others := [pid for pid in children() if pid != core]:
+        kill_children(spare=core)
         signal.sigtimedwait({signal.SIGCHLD}, 1.0)
-        for _ in _changes(core):
-            pass
+        for pid in others:
+            os.waitpid(pid, os.WNOHANG)
     if os.getppid() != guard:
         orphaned(os.waitstatus_to_exitcode(status))
     os._exit(0)
 
 
 def _changes(core: int) -> Iterator[int]:
-    """Reap who has ended; what is new of the core."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
-            if pid == 0:
-                return
-            if pid == core:
-                yield status
+    """What is new of the core, as waitpid(2) gives it.
+
+    A dead core is not reaped here. As long as this process lives, the guard may signal the core,
+    and its process id can mean no other process.
+    """
+    for states in (os.WSTOPPED | os.WCONTINUED, os.WEXITED | os.WNOWAIT):
+        with contextlib.suppress(ChildProcessError):  # a dead one neither stops nor goes on
+            found = os.waitid(os.P_PID, core, states | os.WNOHANG)
+            if found is not None:
+                yield _as_waitpid(found)
+
+
+def _as_waitpid(found: os.waitid_result) -> int:
+    """The status of waitpid(2) for what waitid(2) says: see <sys/wait.h>."""
+    return {
+        os.CLD_EXITED: found.si_status << 8,
+        os.CLD_KILLED: found.si_status,
+        os.CLD_DUMPED: found.si_status | 0x80,
+        os.CLD_STOPPED: found.si_status << 8 | 0x7F,
+        os.CLD_CONTINUED: 0xFFFF,
+    }[found.si_code]
 
 
 def _tell(tell: int, guard: int, core: int, status: int) -> None:
