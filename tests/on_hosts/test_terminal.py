@@ -26,6 +26,7 @@ class Terminal:
     def __init__(self, fd: int, shell: Popen[str]) -> None:
         self._fd, self.shell = fd, shell
         self.seen = ""
+        self._group = 0  # the shell's
 
     def type(self, text: str) -> None:
         """Type this; what was shown before is forgotten."""
@@ -37,6 +38,28 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE
         while text not in self.seen:
             assert self._read(deadline - time.monotonic()), f"no {text!r} in {self.seen!r}"
+
+    def at_prompt(self) -> None:
+        """The shell reads what is typed: its process group is in the foreground."""
+        self.until("\nready> ")
+        self._group = os.tcgetpgrp(self._fd)
+
+    def until_in_front(self, text: str) -> None:
+        """Until a job of the shell has the terminal, and then until this was shown.
+
+        What a job shows in the background proves nothing: keys typed then are the shell's.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while os.tcgetpgrp(self._fd) == self._group:
+            assert self._read(deadline - time.monotonic()), self.seen
+        self.seen = ""
+        self.until(text)
+
+    def until_silent(self, seconds: float) -> None:
+        """Until nothing was shown for so long: what was under way may still come."""
+        deadline = time.monotonic() + PATIENCE
+        while self.shown_within(seconds):
+            assert time.monotonic() < deadline, self.seen
 
     def shown_within(self, seconds: float) -> str:
         """What is shown in the next seconds."""
@@ -63,7 +86,7 @@ def shell_on(cluster: Cluster) -> Iterator[Terminal]:
     try:
         terminal.until("#")
         terminal.type("PS1='ready> '\n")
-        terminal.until("\nready> ")
+        terminal.at_prompt()
         yield terminal
     finally:
         os.close(ours)  # a hang-up
@@ -82,11 +105,11 @@ def test_ctrl_z_stops_what_the_shell_sees_and_no_lease(cluster: Cluster) -> None
             terminal.until("Stopped")
             terminal.until("ready> ")
             # Longer than any lease; the shell is nobody else's meanwhile.
-            assert "tick" not in terminal.shown_within(3 * timeout)
+            terminal.until_silent(3 * timeout)
             terminal.type(f"{resume}\n")
             terminal.until(":3] tick")
         terminal.type("fg\n")
-        terminal.until(":3] tick")
+        terminal.until_in_front(":3] tick")
         terminal.type("\x03")
         terminal.until("stopped by SIGINT")
         assert "cleaned up" in terminal.seen
