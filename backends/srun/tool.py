@@ -14,7 +14,10 @@ from madrun.system.errors import InputError
 _LAUNCH_FAILED = r"Task launch for StepId=\S+ failed on node ([^\s:]+): (.*)"
 _NOT_FOUND = r"slurmstepd-(\S+): error: execve\(\): (.*)"
 _WAITING = r"srun: Job \S+ step creation (?:temporarily|still) disabled, retrying( \(.*\))?"
-_NOISE = r"_step_signal: |: tasks? [0-9,-]+: Exited with |Job step aborted"
+_NOISE = (
+    r"_step_signal: |: tasks? [0-9,-]+: (?:Exited with|Terminated|Killed)"
+    r"|Job step aborted|Force Terminated "
+)
 _NODE_FAILED = r"Node failure on (\S+)|DUE TO NODE (\S+) FAILURE"
 
 _COMMON = (

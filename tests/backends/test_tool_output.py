@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from madrun.backends import mpich, pdsh
+from madrun.backends.srun import tool as srun
 from madrun.backends.tools.tool import Tool
 from madrun.backends.tools.tool_output import Ended, Started, Words
 from madrun.hosts.hostfile import Host
@@ -144,3 +145,21 @@ def test_the_last_words_of_the_tool_itself_are_kept() -> None:
         assert words.take(f"pdsh@head: line {number}\n".encode()) is None
     assert words.take(b"node01: of a host\n") is None
     assert words.told() == [f"pdsh@head: line {number}" for number in (17, 18, 19)]
+
+
+def test_what_slurm_says_of_the_end_of_a_step_does_not_push_its_reason_away() -> None:
+    words = Words(HOSTS, PYTHON, srun.TOOL)
+    reason = "/usr/bin/env: '/opt/python3': No such file or directory"
+    cancelled = (
+        "slurmstepd-node01: error: *** STEP 23.0 ON node01 CANCELLED AT 2026-11-21T21:08 ***"
+    )
+    for line in (
+        reason,
+        "srun: error: node02: task 1: Exited with exit code 127",
+        cancelled,
+        "srun: error: node01: task 0: Terminated",
+        "srun: error: node03: task 2: Killed",
+        "srun: Force Terminated StepId=23.0",
+    ):
+        assert words.take(line.encode() + b"\n") is None
+    assert words.told() == [reason, cancelled]
