@@ -20,11 +20,12 @@ _SHARE_OF_INT = 1 / 3  # of the grace
 _KILL_LIMIT = 5.0  # seconds to wait for killed processes; one stuck in the kernel is named
 
 
-def signal_descendants(number: int, pid: int | None = None) -> None:
+def signal_descendants(number: int, pid: int | None = None) -> set[int]:
     """Send a signal to every process of the job: grandchildren too must be able to save.
 
     With a ``pid``, only to that worker and all below it; it must not have been reaped.
     psutil compares creation times, so that a reused process id is never hit.
+    Returns the process ids of those that were there.
     """
     import psutil
 
@@ -32,12 +33,13 @@ def signal_descendants(number: int, pid: int | None = None) -> None:
         top = psutil.Process(pid)
         found = [*([top] if pid else []), *top.children(recursive=True)]
     except psutil.Error:
-        return
+        return set()
     for process in found:
         try:
             process.send_signal(number)
         except psutil.Error:
             continue  # gone meanwhile, or a setuid program that is not ours to signal
+    return {process.pid for process in found}
 
 
 def load_psutil() -> None:
@@ -59,6 +61,8 @@ class Ending:
         self._loop, self._on_done = loop, on_done
         self._timer: Timer | None = None
         self._killing = self._all_told = False
+        self._last_told = 0  # the signal
+        self._told: set[int] = set()
         self.over = False  # true once nothing is left, or only what cannot be ended
 
     def begin(self, grace: float, first: int = signal.SIGTERM) -> None:
@@ -86,7 +90,8 @@ class Ending:
     def _tell(self, number: int, pid: int | None, grace: float) -> None:
         if self._killing or self.over or (pid is not None and not is_child(pid)):
             return
-        signal_descendants(number, pid)
+        self._last_told = number
+        self._told |= signal_descendants(number, pid)
         signal_descendants(signal.SIGCONT, pid)  # a stopped process could not obey
         if number == signal.SIGINT:
             later = partial(self._tell, signal.SIGTERM, pid, grace)
@@ -105,6 +110,13 @@ class Ending:
             self._finish(())
         elif self._killing:
             kill_children()
+        elif self._all_told:
+            self._tell_newcomers()
+
+    def _tell_newcomers(self) -> None:
+        """What was forked just then and has lost its parent since, whom nobody else will tell."""
+        for pid in set(children()) - self._told:
+            self._told |= {pid} | signal_descendants(self._last_told, pid)
 
     def _kill_after(self, grace: float) -> None:
         """A grace that has begun only becomes shorter."""

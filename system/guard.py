@@ -164,7 +164,7 @@ class _Guard:
         self._name, self._stops = name, stops
         self._status = None if reaper.core else -signal.SIGKILL
         self._stopped_since: float | None = None
-        self._ended_by = 0  # the signal that told the core to end
+        self._ended_by = 0  # the first signal that told the core to end
         self._end_until: float | None = None
         self._overdue = False
         self._without_reaper = False
@@ -295,8 +295,9 @@ class _Guard:
         if status >= 0:
             return status
         if sent_as(-status) in ENDING:  # before the core had its handlers
-            _say(f"{self._name}: stopped by {signal.Signals(sent_as(-status)).name}")
-            return 128 + sent_as(-status)
+            number = self._ended_by or sent_as(-status)  # of several the core takes any first
+            _say(f"{self._name}: stopped by {signal.Signals(number).name}")
+            return 128 + number
         words = exit_words(status)
         if self._overdue:
             ended_by = signal.Signals(self._ended_by).name

@@ -191,6 +191,28 @@ os.wait()
         wait_gone(int(pid))
 
 
+def test_one_that_is_forked_just_as_the_end_begins_has_time_to_save_as_well() -> None:
+    late = """
+def on_term(*_):
+    global name
+    if name == "worker":
+        name = "latecomer"
+        if os.fork():
+            os._exit(0)
+    else:
+        say("saved", name)
+        os._exit(0)
+signal.signal(signal.SIGTERM, on_term)
+say("ready")
+while True:
+    wait()
+"""
+    with agent(late) as process:
+        assert line(process) == "ready"
+        wish(process, 3600.0)
+        assert {"worker 0", "saved latecomer", "over True 0"} == rest(process)
+
+
 def test_stopped_processes_are_ended() -> None:
     stopped = """
 signal.signal(signal.SIGTERM, on_term)

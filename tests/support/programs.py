@@ -66,6 +66,24 @@ def wait_stopped(pid: int) -> None:
         time.sleep(0.005)
 
 
+def wait_pending(pid: int, number: int) -> None:
+    """Wait until a signal waits for a process that cannot take it now."""
+    deadline = time.monotonic() + PATIENCE
+    while number not in pending(pid):
+        assert time.monotonic() < deadline, f"process {pid} got no signal {number}"
+        time.sleep(0.005)
+
+
+def pending(pid: int) -> set[int]:
+    """The signals that a process was sent and has not taken; none where it is not there."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            (mask,) = (int(line.split()[1], 16) for line in file if line.startswith("ShdPnd:"))
+    except OSError:
+        return set()
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
+
+
 def state_of(pid: int) -> str:
     """The state letter of a process; Z where it is not there at all."""
     try:

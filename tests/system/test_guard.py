@@ -8,7 +8,16 @@ import signal
 import pytest
 
 from madrun.system.signals import ENDING, PASSED_ON, passed
-from support.programs import PATIENCE, line, program, status_of, wait_gone, wait_stopped, words
+from support.programs import (
+    PATIENCE,
+    line,
+    program,
+    status_of,
+    wait_gone,
+    wait_pending,
+    wait_stopped,
+    words,
+)
 
 HEAD = """
 import os, signal, subprocess, sys, time
@@ -199,6 +208,21 @@ os.read(guard_fd, 1)
         assert process.returncode == 128 + number
         assert said.decode() == f"madtest: stopped by {number.name}\n"
         wait_gone(pid)
+
+
+def test_the_first_of_two_signals_is_the_cause_whichever_the_core_takes_first() -> None:
+    """Of two that wait, the kernel takes the lower number first."""
+    core = "say(os.getpid())\ntime.sleep(600)"
+    with program(guarded(core, "guard._STOPPED_LIMIT = 600.0"), stderr=-1) as process:
+        (pid,) = words(process)
+        os.kill(pid, signal.SIGSTOP)
+        wait_stopped(pid)
+        for number in (signal.SIGQUIT, signal.SIGTERM):
+            process.send_signal(number)
+            wait_pending(pid, passed(number, by_parent=True))
+        os.kill(pid, signal.SIGCONT)
+        _out, said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said) == (131, b"madtest: stopped by SIGQUIT\n")
 
 
 FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
