@@ -22,7 +22,7 @@ from madrun.hosts.reach import first_reachable
 from madrun.system.errors import ClusterError, WireError
 from madrun.wire.codec import MAX_FRAME, pack, unpack
 from madrun.wire.lease import LivenessMonitor
-from madrun.wire.messages import Begin, Dropped, Heartbeat, Message, Output, UdpHeartbeats
+from madrun.wire.messages import Begin, Dropped, Finished, Heartbeat, Message, Output, UdpHeartbeats
 from madrun.wire.udp_heartbeat import HEARTBEATS_PER_TIMEOUT, AgentHeartbeat, is_loopback
 
 _RECONNECT_LIMIT = 0.5  # seconds without a word after the connection broke
@@ -54,6 +54,7 @@ class AgentChannel:
         self._udp_heartbeat: AgentHeartbeat | None = None
         self._udp_interval = self._next_udp_heartbeat = float("inf")
         self._outgoing: deque[tuple[bool, bytes]] = deque()
+        self._outputs = 0
         self._closing = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="channel", daemon=True)
@@ -74,7 +75,11 @@ class AgentChannel:
 
     def send(self, message: Message) -> None:
         """Queue a message; output has its own connection and never stands before the rest."""
-        self._outgoing.append((isinstance(message, Output | Dropped), pack(message)))
+        is_output = isinstance(message, Output | Dropped)
+        self._outputs += is_output
+        if isinstance(message, Finished):
+            message = message._replace(outputs=self._outputs)
+        self._outgoing.append((is_output, pack(message)))
         self._wake()
 
     def close(self) -> None:

@@ -174,9 +174,14 @@ class Interrupted(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """Nothing of the job runs on the node any more, but for the processes named in ``left``."""
+    """Nothing of the job runs on the node any more, but for the processes named in ``left``.
+
+    ``outputs`` counts what was sent on the connection of the output, which may be slower: a
+    channel adds it, and the other end hands this on behind them.
+    """
 
     left: tuple[str, ...] = ()
+    outputs: int = 0
 
 
 class Begin(NamedTuple):

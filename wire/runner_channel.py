@@ -24,6 +24,7 @@ from madrun.wire.codec import MAX_FRAME_UP, pack, unpack
 from madrun.wire.lease import ClockOffset, LivenessMonitor
 from madrun.wire.messages import (
     OUTPUT_WINDOW,
+    Finished,
     Heartbeat,
     Hello,
     Message,
@@ -47,6 +48,8 @@ class _Peer:
     heartbeat_key: bytes = field(default_factory=new_key)
     clock: ClockOffset = field(default_factory=ClockOffset)
     output: int = 0  # bytes that came and that the console has not taken
+    outputs: int = 0  # messages that came on the connection of the output
+    finished: Finished | None = None  # heard, but not all output that was sent before
 
 
 class RunnerChannel:
@@ -243,6 +246,7 @@ class RunnerChannel:
             )
         if peer is None or not peer.liveness.message(now):
             return
+        peer.outputs += socket is self._output
         if isinstance(message, Output):
             peer.output += len(message.data)
             if peer.output > _MOST_OUTPUT:
@@ -250,8 +254,18 @@ class RunnerChannel:
                 return
         if isinstance(message, Heartbeat):
             peer.clock.sample(message.echo, message.sent, now)
+        elif isinstance(message, Finished):
+            peer.finished = message
         else:
             self._post(lambda: self._on_message(node_rank, message))
+        self._finish_in_order(node_rank, peer)
+
+    def _finish_in_order(self, node_rank: int, peer: _Peer) -> None:
+        """Hand an agent's last message on behind all of its output."""
+        finished = peer.finished
+        if finished is not None and peer.outputs >= finished.outputs:
+            peer.finished = None
+            self._post(lambda: self._on_message(node_rank, finished))
 
 
 def _raise(error: Exception) -> None:

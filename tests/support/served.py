@@ -91,10 +91,11 @@ class Peer:
         if identity:
             self.socket.setsockopt(zmq.ROUTING_ID, identity)
         self.socket.linger = 0
-        self._address = f"tcp://{HERE}:{served.channel.ports[0]}"
+        self._ports = served.channel.ports
 
-    def say(self, *messages: Message) -> Peer:
-        self.socket.connect(self._address)
+    def say(self, *messages: Message, as_output: bool = False) -> Peer:
+        """On a new connection to the port for control, or to the one for output."""
+        self.socket.connect(f"tcp://{HERE}:{self._ports[as_output]}")
         for message in messages:
             self.socket.send(pack(message))
         return self

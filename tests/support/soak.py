@@ -17,10 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 
+from madrun.system.signals import ENDING, sent_as
 from support import orphans
 from support.cluster import BIN, Cluster
 from support.faults import guard_and_core
 from support.jobs import WORKER
+from support.programs import pending
 from support.slurm import GPUS
 from testbed.processes import Process, children
 
@@ -31,6 +33,7 @@ FATAL = (
 RUNNING = 0.6  # of the faults come once all workers are up, the others during the start
 FAULT_WITHIN = 2.0  # seconds after the start of the job, or after its workers are up
 LIVES_ON = 1.0  # seconds after the fault; then the job is told to end
+AGAIN = 0.5  # seconds after a first ending signal was taken
 AWAY = 3.0  # seconds of a Ctrl-Z: longer than the heartbeat timeout
 PATIENCE = 40.0  # seconds until nothing may be left: leases and graces are far shorter
 LIMITS = ("--grace", "0.5", "--heartbeat-timeout", "2", "--launch-timeout", "15")
@@ -50,6 +53,7 @@ class Round:
     oracle: orphans.Oracle = field(init=False)
     words: list[str] = field(default_factory=list)
     hit: str = "nothing"
+    fault: str = ""
     told: bool = False
     killed_by_hand: bool = False
     allowed: set[int] = field(default_factory=set)
@@ -72,6 +76,7 @@ class Round:
         self.oracle = orphans.Oracle.now(self.cluster)
         faults, weights = zip(*FAULTS, strict=True)
         fault = self.chance.choices(faults, weights)[0]
+        self.fault = fault.__name__
         logs = self._full_fifos() if fault is Round.hang_logs else ()
         self._start(logs)
         if self.chance.random() < RUNNING:
@@ -188,6 +193,15 @@ class Round:
         with contextlib.suppress(ProcessLookupError):
             os.kill(target.outer_pid, number)
 
+    def _until_taken(self) -> None:
+        """Until no ending signal waits for the runner's processes."""
+        runner = [each.outer_pid for each in self._there() if kind_of(each) == "runner"]
+        deadline = time.monotonic() + PATIENCE
+        while any(sent_as(number) in ENDING for pid in runner for number in pending(pid)):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+
     def _no_effect(self, hit: str) -> None:
         """The job lives on, until it is told to end."""
         self.hit, self.allowed = hit, {143}
@@ -263,7 +277,8 @@ class Round:
             wrong += [f"{name} is not named" for name in self.wanted if name not in said]
             if "madrun: " not in said:
                 wrong.append("no report")
-        if status == 125 and "stopped by SIG" in said:
+        # The last words of an agent that was signalled are quoted as what they are.
+        if status == 125 and re.search(r"(?<!madagent: )stopped by SIG", said):
             wrong.append("a fault is told as the user's signal")
         return wrong
 

@@ -273,10 +273,12 @@ def test_what_was_said_before_closing_still_arrives(runner: Runner) -> None:
     agent = Agent(runner)
     runner.channel.admit(0, agent.channel.public_key)
     agent.connect().channel.send(HELLO)
+    agent.channel.send(Output(0, 1, b"last words"))
     agent.channel.send(Finished(("x",)))
     assert runner.next() == (0, HELLO)
     agent.channel.close()
-    assert runner.next() == (0, Finished(("x",)))
+    assert runner.next() == (0, Output(0, 1, b"last words"))
+    assert runner.next() == (0, Finished(("x",), 1))
 
 
 def test_two_ends_of_one_machine_have_one_clock(open_ends: list[Any]) -> None:

@@ -23,6 +23,7 @@ from madrun.wire.messages import (
     Finished,
     Heartbeat,
     Hello,
+    Output,
 )
 from support.programs import PATIENCE
 from support.served import BOUND, HERE, Peer, Served
@@ -65,6 +66,20 @@ def test_the_key_says_who_speaks_and_not_the_words(served: Served) -> None:
         said = [served.heard.get(timeout=PATIENCE) for _ in range(2)]
         assert said == [(1, Hello(0, "I am node 0", 1)), (1, Finished())]
         served.goes_on()
+
+
+def test_the_end_is_heard_of_behind_all_output(served: Served) -> None:
+    """The output has a connection of its own, which may lose packets and be late."""
+    output = Output(1, 1, b"the last words")
+    with Peer(served) as control, Peer(served) as late:
+        for peer in (control, late):
+            served.channel.admit(1, peer.key)
+        control.say(Hello(1, "x", 1), Finished((), 1), CheckIn())
+        said = [served.heard.get(timeout=PATIENCE) for _ in range(2)]
+        assert said == [(1, Hello(1, "x", 1)), (1, CheckIn())]
+        late.say(output, as_output=True)
+        said = [served.heard.get(timeout=PATIENCE) for _ in range(2)]
+        assert said == [(1, output), (1, Finished((), 1))]
 
 
 def test_a_claimed_routing_id_takes_nobodys_messages(served: Served) -> None:
