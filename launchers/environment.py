@@ -147,8 +147,10 @@ def device_environment(
 
 
 def thread_environment(spec: JobSpec, local_world_size: int, facts: NodeFacts) -> dict[str, str]:
-    """OMP_NUM_THREADS where neither the user nor the node's own environment sets it: this worker's
-    share of the node's cores."""
+    """OMP_NUM_THREADS as asked for; else, where neither the user's nor the node's own environment
+    sets it, this worker's share of the node's cores."""
+    if spec.workers.threads:
+        return {THREADS: str(spec.workers.threads)}
     if THREADS in spec.env or facts.has_threads or not facts.cores:
         return {}
     return {THREADS: str(max(1, facts.cores // local_world_size))}

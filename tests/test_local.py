@@ -223,6 +223,13 @@ def test_threads_are_the_nodes_cores_by_its_workers() -> None:
     assert madrun(*words, "echo $OMP_NUM_THREADS", OMP_NUM_THREADS="7").stdout.split() == ["7"] * 2
 
 
+@pytest.mark.parametrize("option", ["--omp-num-threads", "--num_cpu_threads_per_process"])
+def test_threads_that_are_asked_for_win_over_the_environments(option: str) -> None:
+    words = ["--nproc-per-node", "2", "--no-prefix", "--no-python", "sh", "-c"]
+    done = madrun(option, "3", *words, "echo $OMP_NUM_THREADS", OMP_NUM_THREADS="7")
+    assert done.stdout.split() == ["3"] * 2, done.stderr
+
+
 def test_an_env_file_is_the_same_on_one_node_as_on_many(tmp_path: Path) -> None:
     (tmp_path / ".madrun_env").write_text("# settings\nGREETING='a b'\nexport OTHER=\"x=y\"\n")
     done = madrun(
