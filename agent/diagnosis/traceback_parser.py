@@ -37,6 +37,8 @@ _EXPLAINED = [
      "another rank closed the connection: it may have failed before"),
     (re.compile(r"NCCL error|nccl(?:System|Internal|UnhandledCuda)Error"),
      "NCCL failed: NCCL_DEBUG=INFO tells more"),
+    (re.compile(r"received \d+ items of ancdata|Too many open files|\bEMFILE\b"),
+     "the limit of open files is reached: ulimit -n raises it"),
     (re.compile(r"DataLoader worker .* is killed by signal: "), "a data loader was killed"),
 ]  # fmt: skip
 

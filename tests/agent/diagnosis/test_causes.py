@@ -153,6 +153,28 @@ def test_exceptions(cause: Cause, script: str, status: int, words: str) -> None:
     assert cause(script) == (status, words)
 
 
+# What a data loader does whose tensors come as open files.
+TENSORS = """
+import multiprocessing.reduction as reduction, resource, socket
+ours, loaders = socket.socketpair()
+reduction.sendfds(loaders, [0])
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = []
+try:
+    while True:
+        taken.append(os.dup(0))
+except OSError:
+    reduction.recvfds(ours, 1)
+"""
+
+
+def test_a_data_loader_that_finds_no_more_open_files(cause: Cause) -> None:
+    status, words = cause(TENSORS)
+    assert status == 1
+    assert words.startswith("RuntimeError: received 0 items of ancdata (")
+    assert "; the limit of open files is reached: ulimit -n raises it" in words
+
+
 # ---- torch
 
 RECORDED = """
