@@ -12,6 +12,7 @@ The guard blocks every signal there is and takes them one by one, so that none e
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -44,6 +45,7 @@ from madrun.system.signals import (
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal, which reached the core as well
 _SWEEP_LIMIT = 5.0  # seconds to wait for killed processes: one may be stuck in the kernel
 _STOPPED_LIMIT = 5.0  # seconds a core may stay stopped while its workers run on
+_COLLECT_AFTER = 50_000  # new objects: a start makes some 20,000, and keeps them
 _END_LIMIT = 25.0  # seconds beyond the grace that a core may need: agents, console, record
 
 Notes = list[tuple[str, str]]
@@ -66,6 +68,7 @@ def run_guarded(
     core. Neither process returns from here: an interpreter's own farewell would only take time.
     """
     hold_signals()
+    gc.set_threshold(_COLLECT_AFTER)
     _open_standard_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide how the core ended
     open_notes()

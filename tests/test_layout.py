@@ -161,10 +161,14 @@ def test_a_start_costs_little(command: tuple[str, ...], slow: set[str]) -> None:
 # The runner as it starts; the last act of each of its processes is to say what it has
 # loaded, by whatever way: ``-X importtime`` does not see import_module.
 LOADED = """
-import os, sys
+import gc, os, sys
 end, report = os._exit, os.dup(2)
+def searched():
+    return sum(each["collections"] for each in gc.get_stats()[1:])
+before = searched()
 def told(status):
-    os.write(report, f"loaded {' '.join(sys.modules)}\\n".encode())
+    words = f"searched {searched() - before} loaded {' '.join(sys.modules)}\\n"
+    os.write(report, words.encode())
     end(status)
 os._exit = told
 from madrun.runner.__main__ import main
@@ -202,9 +206,11 @@ def test_a_start_loads_no_other_backend(
         [sys.executable, "-c", LOADED, *words],
         capture_output=True, text=True, timeout=100, check=True, env=env,
     )  # fmt: skip
-    told = [line for line in done.stderr.splitlines() if line.startswith("loaded ")]
-    assert "madrun.runner.cli" in " ".join(told).split(), "the runner itself has told"
-    assert {name for line in told for name in line.split()} & slow == set()
+    told = [line.split() for line in done.stderr.splitlines() if line.startswith("searched ")]
+    loaded = {name for words in told for name in words[3:]}
+    assert "madrun.runner.cli" in loaded, "the runner itself has told"
+    assert loaded & slow == set()
+    assert {words[1] for words in told} == {"0"}, "it keeps what it makes: no search for garbage"
 
 
 def test_to_import_a_package_is_to_do_nothing() -> None:
