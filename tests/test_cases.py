@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from madrun.agent.cli import place_in
 from madrun.agent.cores import share
+from madrun.agent.standalone.by_hand import place_in
 from madrun.hosts import devices, filters, world_info
 from madrun.hosts.core_list import parse_core_list
 from madrun.hosts.devices import CUDA_MASK, NodeFacts

@@ -24,6 +24,7 @@ import click
 import pytest
 
 from madrun.agent import cli as agent_cli
+from madrun.agent.standalone import by_hand
 from madrun.hosts.hostfile import parse_hostfile
 from madrun.runner import cli as runner_cli
 from madrun.runner.plan import make_plan
@@ -199,7 +200,7 @@ def test_commands_are_understood(block: Block, folder: Path) -> None:
             request = COMMANDS[name].main(args, prog_name=name, standalone_mode=False)
             if request.place.node_rank is None:  # nobody here is called node01
                 request = request._replace(place=request.place._replace(node_rank=0))
-            assert agent_cli.job_of(request)[0].argv
+            assert by_hand.job_of(request)[0].argv
 
 
 def as_pattern(shown: str) -> str:

@@ -148,7 +148,10 @@ SLOW = {"zmq", "paramiko", "psutil", "asyncio", "logging", "cryptography", "emai
             ("-c", "import madrun.system.guard"),
             SLOW | {"click", "socket", "dataclasses", "subprocess"},
         ),
-        (("-m", "madrun.agent", "--help"), {"importlib.metadata", "paramiko", "asyncio"}),
+        (
+            ("-m", "madrun.agent", "--help"),
+            SLOW | {"madrun.agent.agent", "madrun.agent.standalone", "madrun.job"},
+        ),
         (("-c", "import madrun.agent.join"), SLOW - {"zmq", "msgpack"} | {"click"}),
         (("-c", "import madrun.agent.local_link"), SLOW | {"click"}),
     ],
