@@ -11,7 +11,7 @@ import click
 from madrun.options.command_line import command_of, own_output, show_usage_error
 from madrun.options.request import Config, Request
 from madrun.record.guard_handover import GuardHandover
-from madrun.system.errors import MadrunError
+from madrun.system.errors import InputError, MadrunError
 
 _EXAMPLES = """\
 madrun train.py --lr 1e-3                              all GPUs of this machine
@@ -66,6 +66,8 @@ def run_command(argv: Sequence[str], guard_fd: int, handover: GuardHandover) -> 
             from madrun.runner.submit.submit import submit
 
             return submit(request, os.environ, working_folder(), sys.executable)
+        if request.submit.settings or request.submit.wait:
+            raise InputError("--slurm and --wait are for --submit slurm only")
         from madrun.runner.plan import make_plan
 
         plan = make_plan(request, os.environ, working_folder(), sys.executable)

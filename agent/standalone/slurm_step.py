@@ -20,11 +20,11 @@ from madrun.agent.standalone.standalone_job import Setting, meet_and_run, run_he
 from madrun.hosts import filters, hostlist, slurm
 from madrun.hosts.devices import NodeFacts, own_facts
 from madrun.hosts.hostfile import Host
-from madrun.hosts.resources import first_devices, names_hosts
+from madrun.hosts.resources import first_devices, names_hosts, workers_of
 from madrun.hosts.slurm import Place, ports_of_step
 from madrun.hosts.world import World
 from madrun.options.request import Place as ByHand
-from madrun.options.request import Request
+from madrun.options.request import Request, Selection
 from madrun.system.errors import InputError
 from madrun.system.words import counted
 from madrun.wire.jobspec import JobSpec
@@ -78,11 +78,11 @@ def job_id_of(place: Place, environ: Mapping[str, str]) -> str:
 def _run(request: Request, place: Place, setting: Setting, keys: Keys) -> int:
     _check(request, place)
     asked, job_id = request.selection, job_id_of(place, os.environ)
-    own = node_capacity(place, own_facts(), asked.workers)
+    own = node_capacity(place, own_facts(), asked.nproc_per_node)
 
     def spec_of(brought: Mapping[int, NodeCapacity]) -> JobSpec:
         strengths = [brought.get(node_rank, own) for node_rank in range(len(place.hosts))]
-        world = world_of(place, strengths, asked.include, asked.exclude, asked.workers)
+        world = world_of(place, strengths, asked)
         spec = spec_of_request(request, world, job_id)
         _warn(place, own, spec.limits.grace)
         return spec
@@ -103,26 +103,24 @@ def _run(request: Request, place: Place, setting: Setting, keys: Keys) -> int:
     return meet_and_run(meeting, keys, own, spec_of, setting)
 
 
-def node_capacity(place: Place, facts: NodeFacts, want: int | None) -> NodeCapacity:
+def node_capacity(place: Place, facts: NodeFacts, want: int | str | None) -> NodeCapacity:
     """What this node brings. A mask in the environment is Slurm's; where there is none, what Slurm
     says counts, and where it says nothing (it does not know of GPUs), what the node has.
+
+    Whether that is what was wanted is for node 0 to say, of all nodes: see ``world_of``.
     """
     known = facts.mask is None and place.gpus is not None
     devices = place.gpus or 0 if known else facts.devices
-    return NodeCapacity(devices, devices or want or 1)
+    want = "auto" if isinstance(want, str) else want
+    return NodeCapacity(devices, workers_of(want, devices, facts.cores, place.hosts[0]))
 
 
-def world_of(
-    place: Place,
-    strengths: Sequence[NodeCapacity],
-    include: str,
-    exclude: str,
-    nproc_per_node: int | None,
-) -> World:
+def world_of(place: Place, strengths: Sequence[NodeCapacity], asked: Selection) -> World:
     """The World of the step; filters choose slots, not hosts. Raises InputError."""
     pairs = list(zip(place.hosts, strengths, strict=True))
-    want = nproc_per_node or 0
+    want = asked.workers or 0
     for name, each in pairs:
+        workers_of(asked.nproc_per_node, each.devices, each.workers, name)  # may refuse the node
         if want > each.workers:
             given = counted(each.devices, "GPU")
             raise InputError(
@@ -130,14 +128,14 @@ def world_of(
                 " (--gpus-per-node asks for more; --gpus-per-task and --gpu-bind split them)"
             )
     hosts = [Host(name, tuple(range(each.workers))) for name, each in pairs]
-    nodes = filters.apply(hosts, include, exclude)
+    nodes = filters.apply(hosts, asked.include, asked.exclude)
     gone = set(place.hosts) - {node.host for node in nodes}
     if gone:
         raise InputError(
             f"--include, --exclude: srun has started madagent on {hostlist.fold(gone)} too; "
             "srun's own --nodelist and --exclude choose nodes"
         )
-    return World(first_devices(nodes, nproc_per_node, "Slurm"))
+    return World(first_devices(nodes, asked.workers, "Slurm"))
 
 
 def _check(request: Request, place: Place) -> None:

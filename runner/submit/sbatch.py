@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from madrun.hosts.resources import HOSTFILE_VARIABLE
 from madrun.system.errors import InputError
 
 # Settings whose sbatch option has the same name, in the order of the script.
@@ -60,6 +61,7 @@ def script(batch: Batch, show_values: bool = False) -> str:
     #SBATCH --export=ALL
     #SBATCH --output=/logs/%j.out
     <BLANKLINE>
+    unset MADRUN_HOSTFILE
     # From the environment of sbatch: A (madrun --dry-run --show-values writes the values here)
     exec srun --ntasks-per-node=1 --kill-on-bad-exit=1 --wait=0 --cpu-bind=none --gpu-bind=none \
 --mpi=none --input=none --export=ALL madagent train.py '$HOME'
@@ -76,7 +78,8 @@ def script(batch: Batch, show_values: bool = False) -> str:
     modules = json.loads(settings.get("modules") or "[]")
     # Only a login shell has the command `module`.
     head = ["#!/bin/bash -l" if modules else "#!/bin/sh", *(f"#SBATCH {_word(x)}" for x in lines)]
-    body = [f"module load {shlex.quote(name)}" for name in modules]
+    # Who has a hostfile starts agents by hand; here Slurm names the hosts.
+    body = [*(f"module load {shlex.quote(name)}" for name in modules), f"unset {HOSTFILE_VARIABLE}"]
     body += _variables(batch.env, show_values)
     srun = [*_SRUN]
     if settings.get("cpus_per_task"):  # which srun does not take from sbatch since 22.05

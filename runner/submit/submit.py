@@ -15,6 +15,7 @@ from typing import IO
 
 from madrun.backends.base import runs_isolated
 from madrun.launchers.registry import find
+from madrun.options.command_line import TYPED
 from madrun.options.option_types import nearest
 from madrun.options.request import Nodes, Request, Selection
 from madrun.runner.config.keys import SLURM
@@ -65,8 +66,9 @@ def batch_of(request: Request, environ: Mapping[str, str], cwd: str, python: str
     """What the script is made of; raises InputError."""
     check_options(request)
     asked = request.selection
-    settings = {**request.submit.section, **_typed(request.submit.settings)}
-    nodes = asked.nnodes or int(settings.get("nodes") or 1)
+    typed = _typed(request.submit.settings)
+    settings = {**request.submit.section, **typed}
+    nodes = _nodes(request, typed.get("nodes", ""), settings.get("nodes", ""))
     notes = _planned_notes(request, nodes, settings.get("gpus_per_node", ""), environ, cwd)
     if asked.workers and "gpus_per_node" not in settings:
         settings["gpus_per_node"] = str(asked.workers)
@@ -109,6 +111,25 @@ def _planned_notes(
         else:
             return plan.notes
     raise problems[0]
+
+
+def _nodes(request: Request, typed: str, setting: str) -> int:
+    """How many nodes; raises InputError where two different numbers were typed.
+
+    >>> from madrun.options.request import changed
+    >>> _nodes(changed(Request(), {"nnodes": 2}), "", "4"), _nodes(Request(), "", "4")
+    (2, 4)
+    """
+    asked = request.selection.nnodes
+    if asked is None:
+        return int(setting or 1)
+    if typed and int(typed) != asked:
+        if TYPED not in request.origins.get("nnodes", TYPED):  # a config's: what is typed wins
+            return int(typed)
+        raise InputError(
+            f"--nnodes {asked} and --slurm nodes={typed} contradict each other; one is enough"
+        )
+    return asked
 
 
 def _typed(settings: tuple[str, ...]) -> dict[str, str]:

@@ -11,7 +11,8 @@ import pytest
 
 from madrun.options.option import MADAGENT
 from madrun.options.request import fields
-from madrun.runner.cli import parsed
+from madrun.record.guard_handover import GuardHandover
+from madrun.runner.cli import parsed, run_command
 from madrun.runner.submit.submit import submit
 from madrun.system.errors import InputError
 
@@ -105,3 +106,27 @@ def test_no_option_of_madrun_is_dropped_silently(key: str, seen: Callable[..., S
         assert found.submitted == ""
     else:
         assert found != usual, f"{word} changes nothing, and nobody says so"
+
+
+def test_two_different_numbers_of_nodes_are_an_error(seen: Callable[..., Seen]) -> None:
+    assert seen("--slurm=nodes=4").error == (
+        "--nnodes 2 and --slurm nodes=4 contradict each other; one is enough"
+    )
+    assert seen("--slurm=nodes=2").error == ""
+
+
+def test_the_submitters_hostfile_is_unset_before_the_agents_start(
+    seen: Callable[..., Seen],
+) -> None:
+    """By it they would believe that each of them was started by hand."""
+    lines = seen().submitted.splitlines()
+    assert lines.index("unset MADRUN_HOSTFILE") < lines.index(lines[-1])
+
+
+@pytest.mark.parametrize("word", ["--slurm=time=5", "--wait"])
+def test_what_is_for_a_batch_job_is_an_error_without_one(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run_command([word, "--dry-run", "--no-python", "true"], -1, GuardHandover())
+    said = capsys.readouterr().err
+    assert (status, said) == (2, "madrun: --slurm and --wait are for --submit slurm only\n")

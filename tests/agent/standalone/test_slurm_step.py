@@ -23,8 +23,8 @@ STEP = {
 
 
 def nodes(*strengths: NodeCapacity, **chosen: object) -> tuple[Node, ...]:
-    given = {"include": "", "exclude": "", "nproc_per_node": None, **chosen}
-    return world_of(Place("1", "0", HOSTS, 0, None), strengths, **given).nodes  # type: ignore[arg-type]
+    asked = changed(NOTHING, chosen).selection
+    return world_of(Place("1", "0", HOSTS, 0, None), strengths, asked).nodes
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,13 @@ def nodes(*strengths: NodeCapacity, **chosen: object) -> tuple[Node, ...]:
         (NodeFacts(), None, None, NodeCapacity(0, 1)),
         (NodeFacts(), None, 3, NodeCapacity(0, 3)),
         (NodeFacts(NVIDIA, 0, mask=()), None, 3, NodeCapacity(0, 3)),
+        (NodeFacts(NVIDIA, 0, mask=(), cores=6), None, "cpu", NodeCapacity(0, 6)),
+        (NodeFacts(cores=6), None, "auto", NodeCapacity(0, 6)),
+        (NodeFacts(NVIDIA, 8, cores=6), 2, "gpu", NodeCapacity(2, 2)),
     ],
 )
 def test_what_a_node_brings(
-    facts: NodeFacts, gpus: int | None, want: int | None, brings: NodeCapacity
+    facts: NodeFacts, gpus: int | None, want: int | str | None, brings: NodeCapacity
 ) -> None:
     assert node_capacity(Place("1", "0", HOSTS, 0, gpus), facts, want) == brings
 
@@ -64,6 +67,7 @@ def test_slots_are_chosen() -> None:
     ("chosen", "said"),
     [
         ({"nproc_per_node": 2}, "--nproc-per-node 2: Slurm gave the task on b 1 GPU "),
+        ({"nproc_per_node": "cpu"}, "--nproc-per-node cpu: a has 3 GPUs, one for each worker"),
         ({"include": "a"}, "srun has started madagent on b too"),
         ({"exclude": "c"}, "c"),
     ],
@@ -71,6 +75,11 @@ def test_slots_are_chosen() -> None:
 def test_what_cannot_be(chosen: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         nodes(NodeCapacity(3, 3), NodeCapacity(1, 1), **chosen)
+
+
+def test_a_node_without_a_gpu_is_named_where_each_worker_is_to_have_one() -> None:
+    with pytest.raises(InputError, match="--nproc-per-node gpu: b has no GPU"):
+        nodes(NodeCapacity(3, 3), NodeCapacity(0, 6), nproc_per_node="gpu")
 
 
 @pytest.mark.parametrize(
