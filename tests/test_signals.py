@@ -43,11 +43,15 @@ def test_an_exit_status_does_not_depend_on_where_the_output_goes(where: str, sta
 
 
 def wait_for_our_first_line(pid: int) -> None:
-    """Until madrun holds its signals; before that the interpreter has them. Only /proc knows."""
-    blocked = ""
-    while not blocked.strip("0"):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        blocked = next(line.split()[1] for line in lines if line.startswith("SigBlk"))
+    """Until madrun holds its signals; before that the interpreter has them. Only /proc knows.
+
+    A guard that waits for signals does not show them as blocked; it has a child by then.
+    """
+    proc, seen = Path(f"/proc/{pid}"), ""
+    while not seen.strip("0"):
+        lines = (proc / "status").read_text().splitlines()
+        seen = next(line.split()[1] for line in lines if line.startswith("SigBlk"))
+        seen += (proc / "task" / str(pid) / "children").read_text()
 
 
 @pytest.mark.parametrize("number", ENDING)
