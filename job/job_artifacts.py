@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from madrun.system.pid_file import PidFile
 
 
+_QUIET = 0.5  # seconds after the start: then nobody waits for us, and short jobs are over
+
+
 class ArtifactOptions(NamedTuple):
     """How the console looks, and which pid files are wanted (``pid_file`` is a full path)."""
 
@@ -95,7 +98,8 @@ class JobArtifacts:
         on_taken: Callable[[int, int], None],
         loop: Loop,
     ) -> Console:
-        """The console that the options ask for."""
+        """The console that the options ask for; the job's events begin with it."""
+        loop.call_later(_QUIET, self._record.prune)
         if self._options.as_json:
             from madrun.output.json_console import JsonConsole
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Mapping
 
@@ -42,6 +43,18 @@ def jobs_folder(given: str, environ: Mapping[str, str], cwd: str) -> str:
     home = environ.get("HOME") or os.path.expanduser("~")
     default = os.path.join(home, ".madrun", "jobs")
     return os.path.join(cwd, given or environ.get("MADRUN_JOB_DIR") or default)
+
+
+def hold(folder: str) -> int:
+    """Mark the record as one of a job that runs, as long as the descriptor is open.
+
+    May wait while somebody looks at the record; raises OSError where the file cannot be made.
+    """
+    path = os.path.join(folder, f".{os.uname().nodename}.lock")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
+        fcntl.flock(fd, fcntl.LOCK_SH)  # runner and agent share it
+    return fd
 
 
 class JobFolder:
@@ -85,6 +98,10 @@ class JobFolder:
     def has(self, name: str) -> bool:
         """Whether a file is there."""
         return os.path.exists(self.file(name))
+
+    def neighbours(self) -> int:
+        """How many records lie in the same folder, this one and whatever else is there included."""
+        return len(os.listdir(os.path.dirname(self.path)))
 
     def write(self, name: str, text: str) -> None:
         """A file as a whole: a reader finds all of it, or what was there before."""

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from madrun.record.job_folder import EVENTS, LOGS, PID, PLAN, SUMMARY
+from madrun.record.job_folder import EVENTS, LOGS, PID, PLAN, SUMMARY, hold
 from madrun.record.retention import Found, Retention, surplus
 
 _JOB_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}|slurm-[0-9]+\.[0-9]+(?:-r[0-9]+)?")
@@ -25,18 +25,6 @@ _LOG = re.compile(r"rank[0-9]{4,}\.(out|err)")
 _OURS = {PLAN, EVENTS, SUMMARY, LOGS, PID}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SETTLED = 3600.0  # seconds without an event, of a record that was never closed
-
-
-def hold(folder: str) -> int:
-    """Mark the record as one of a job that runs, as long as the descriptor is open.
-
-    May wait while somebody looks at the record; raises OSError where the file cannot be made.
-    """
-    path = os.path.join(folder, f".{os.uname().nodename}.lock")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there
-        fcntl.flock(fd, fcntl.LOCK_SH)  # runner and agent share it
-    return fd
 
 
 def prune(parent: str, kept: Retention) -> list[str]:

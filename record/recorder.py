@@ -15,8 +15,8 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from madrun.record.event import Event
-from madrun.record.job_folder import PLAN, SUMMARY, JobFolder
-from madrun.record.retention import Retention
+from madrun.record.job_folder import PLAN, SUMMARY, JobFolder, hold
+from madrun.record.retention import Retention, is_due
 
 _CLOSE_LIMIT = 2.0  # seconds that the end of a job waits for the disk
 _PRUNE_LIMIT = 0.2  # seconds that a job waits which is over before old records are removed
@@ -52,6 +52,7 @@ class Recorder:
         self._events: list[dict[str, Any]] = []
         self._begin = threading.Event()
         self._lock = -1
+        self._pruning: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._thread.start()
 
@@ -61,6 +62,12 @@ class Recorder:
         if event.name == "state" and event.fields["state"] not in _EARLY:
             self._begin.set()
 
+    def prune(self) -> None:
+        """Remove old records, on a thread of its own; a job that is over before does so if due."""
+        from madrun.record.pruning import prune_beside
+
+        self._pruning = prune_beside(self._folder.path, self._job.kept)
+
     def close(self) -> None:
         """Write the rest and the summary, as far as the disk is quick enough."""
         self._queue.put(None)
@@ -69,18 +76,19 @@ class Recorder:
 
     def _run(self) -> None:
         self._begin.wait(_QUICK)
-        from madrun.record.pruning import prune_beside
         from madrun.record.start_times import StartTimes
 
         startup = StartTimes(self._job.hosts, self._append)
         try:
             self._open()
-            pruning = prune_beside(self._folder.path, self._job.kept)
             while (event := self._queue.get()) is not None:
                 self._append(event)
                 startup.take(event)
             self._summarize()
-            pruning.join(_PRUNE_LIMIT)
+            if self._pruning is None and is_due(self._folder.neighbours(), self._job.kept):
+                self.prune()
+            if self._pruning is not None:
+                self._pruning.join(_PRUNE_LIMIT)
         except OSError as error:
             where = f"{self._folder.path}: {error.strerror}"
             _say(f"madrun: the record of this job is not complete: {where}")
@@ -91,8 +99,6 @@ class Recorder:
 
     def _open(self) -> None:
         import json
-
-        from madrun.record.pruning import hold
 
         self._folder.make()
         self._lock = hold(self._folder.path)

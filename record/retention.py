@@ -78,5 +78,16 @@ def surplus(found: Iterable[Found], kept: Retention) -> list[str]:
     return names
 
 
+def is_due(there: int, kept: Retention) -> bool:
+    """Whether a quick job removes old records where so many are; a longer one always does.
+
+    It does where there are too many by a fifth, and one time in ten for the sake of their size.
+
+    >>> [count for count in range(45, 65) if is_due(count, Retention(50))]
+    [50, 60, 61, 62, 63, 64]
+    """
+    return there % 10 == 0 or there > _limit(kept.jobs) * 1.2
+
+
 def _limit(value: int | None) -> float:
     return float("inf") if value is None else value

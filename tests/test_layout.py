@@ -187,7 +187,10 @@ OTHERS = {f"madrun.backends.{name}" for name in ("impi", "mpich", "mvapich", "op
 @pytest.mark.parametrize(
     ("words", "slow"),
     [
-        (("--nproc-per-node", "2", "--no-python", "true"), START | OF_TOOLS | OTHERS),
+        (
+            ("--nproc-per-node", "2", "--no-python", "true"),
+            START | OF_TOOLS | OTHERS | {"madrun.record.pruning"},
+        ),
         (
             ("--nproc-per-node", "2", "--launcher", "torchrun", "--dry-run", "x.py"),
             START | OF_TOOLS | OTHERS,

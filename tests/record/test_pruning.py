@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from madrun.record.pruning import hold, prune, tend_logs
+from madrun.record.job_folder import hold
+from madrun.record.pruning import prune, tend_logs
 from madrun.record.retention import Found, Retention, retention, surplus
 from madrun.system.errors import InputError
 from support.here import madrun, refused, running
@@ -74,7 +75,7 @@ def test_a_job_that_holds_its_lock_is_kept_however_old(tmp_path: Path, over: boo
     record(tmp_path, 1)
     script = """
 import sys, time
-from madrun.record.pruning import hold
+from madrun.record.job_folder import hold
 hold(sys.argv[1])
 print("held", flush=True)
 time.sleep(1000)
