@@ -21,6 +21,10 @@ _CRASH_HINT = (
 )
 
 
+# Seconds until an agent hears of an end: the kernel notes no time, and a core may be busy.
+_HEARD_WITHIN = 0.005
+
+
 class WorkerEnd(NamedTuple):
     """One worker's end, with its host and the time on the runner's clock (seconds).
 
@@ -54,10 +58,10 @@ class WorkerEnd(NamedTuple):
         return self.words == other.words
 
     def together_with(self, other: WorkerEnd) -> bool:
-        """Whether the clocks cannot tell which of two came first."""
+        """Whether the times cannot tell which of two came first."""
         if self.host == other.host:
             return self.at == other.at
-        return abs(self.at - other.at) <= self.error + other.error
+        return abs(self.at - other.at) <= self.error + other.error + _HEARD_WITHIN
 
 
 def first_failure(ends: Sequence[WorkerEnd]) -> WorkerEnd | None:

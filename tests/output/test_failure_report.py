@@ -82,8 +82,8 @@ def test_one_that_had_raised_the_same_before_we_ended_it_failed_alike() -> None:
 
 def test_what_the_clocks_cannot_tell_apart_is_told_so() -> None:
     first = end(0, 4, 10.000)._replace(error=0.001)
-    near = end(2, 7, 10.002)._replace(error=0.002)
-    far = end(4, 7, 10.004)._replace(error=0.002)
+    near = end(2, 7, 10.007)._replace(error=0.002)
+    far = end(4, 7, 10.009)._replace(error=0.002)
     assert report_failure([far, near, first], 0.0)[2:] == [
         "madrun: failed at the same time: rank 2 on node1 (exited with status 7)",
         "madrun: failed after it: rank 4 on node2 (exited with status 7)",
