@@ -25,7 +25,7 @@ SPEC = JobSpec(
     argv=("train.py", "two words", "\udcff", "", "$x; \n'"),
     env={"A": "\udc80", "B": ""},
     limits=Limits(grace=2),
-    workers=Workers(core_list="0-3"),
+    workers=Workers(core_list="0-3", threads=3),
 )
 EXAMPLES: list[Message] = [
     messages.Hello(3, "host", 4711),
