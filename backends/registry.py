@@ -14,7 +14,8 @@ AUTO = "auto"
 # Those that ``auto`` asks, in this order: they are loaded at each start, and so without what runs
 # their tools. The others are loaded where they are asked for.
 _ASKED = ("srun", "local", "ssh")
-_FAMILY = plugins.Family("backend", "madrun.backends", "BACKEND", "madrun.backends")
+_UNKNOWN = "unknown backend {}; known are {}"
+_FAMILY = plugins.Family("backend", "madrun.backends", "BACKEND", "madrun.backends", _UNKNOWN)
 
 
 class Choice(NamedTuple):
@@ -34,12 +35,7 @@ def built_in() -> tuple[Backend, ...]:
 @cache
 def find(name: str) -> Backend:
     """The backend that is called so, in any spelling; raises InputError for an unknown name."""
-    found = _known(plugins.word(name)) or plugins.plug_in(_FAMILY, plugins.word(name))
-    if found is None:
-        raise InputError(f"unknown backend {name[:60]!r}; known are {', '.join(names())}")
-    if not isinstance(found, Backend):
-        raise InputError(f"backend {name!r}: {type(found).__name__} is no Backend")
-    return found
+    return plugins.find(_FAMILY, Backend, name, names)
 
 
 def own_names() -> list[str]:
@@ -54,7 +50,7 @@ def names() -> list[str]:
 
 def is_known(name: str) -> bool:
     """Whether a backend of madrun's is called so, in any spelling."""
-    return _known(plugins.word(name)) is not None
+    return plugins.known(_FAMILY, name) is not None
 
 
 def allocation(
@@ -94,8 +90,3 @@ def _applying(situation: Situation, allocated: Allocation | None) -> Choice:
 def _asked() -> Iterator[Backend]:
     """Loaded one by one: no more of them than until one applies."""
     return (plugins.built_in(_FAMILY, name) for name in _ASKED)
-
-
-def _known(name: str) -> Backend | None:
-    found: Backend | None = plugins.built_in(_FAMILY, name)
-    return found or next((each for each in built_in() if name in each.aliases), None)

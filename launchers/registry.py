@@ -6,10 +6,10 @@ from functools import cache
 
 from madrun.launchers.launcher import Launcher
 from madrun.system import plugins
-from madrun.system.errors import InputError
 
 DEFAULT = "native"
-_FAMILY = plugins.Family("launcher", "madrun.launchers", "LAUNCHER", "madrun.launchers")
+_UNKNOWN = "Unknown launcher type {}. Use one of: {}"
+_FAMILY = plugins.Family("launcher", "madrun.launchers", "LAUNCHER", "madrun.launchers", _UNKNOWN)
 
 
 @cache
@@ -19,17 +19,12 @@ def find(name: str) -> Launcher:
     >>> find("SGLang_Disagg").name, find("megatron-lm").name
     ('sglang-disagg', 'megatron')
     """
-    found = _known(plugins.word(name)) or plugins.plug_in(_FAMILY, plugins.word(name))
-    if found is None:
-        raise InputError(f"Unknown launcher type {name[:60]!r}. Use one of: {', '.join(names())}")
-    if not isinstance(found, Launcher):
-        raise InputError(f"launcher {name!r}: {type(found).__name__} is no Launcher")
-    return found
+    return plugins.find(_FAMILY, Launcher, name, names)
 
 
 def is_known(name: str) -> bool:
     """Whether a launcher of madrun's is called so, in any spelling."""
-    return _known(plugins.word(name)) is not None
+    return plugins.known(_FAMILY, name) is not None
 
 
 def built_in() -> tuple[Launcher, ...]:
@@ -45,10 +40,3 @@ def own_names() -> list[str]:
 def names() -> list[str]:
     """The names that a user can choose from, those of installed packages last."""
     return [*own_names(), *plugins.offered_names(_FAMILY)]
-
-
-def _known(name: str) -> Launcher | None:
-    found: Launcher | None = plugins.built_in(_FAMILY, name)
-    if found is not None:
-        return found
-    return next((each for each in built_in() if name in each.aliases), None)

@@ -7,21 +7,26 @@ Entry points are read for names only that are not built in: that takes some 20 m
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from madrun.system.errors import InputError
+
+Found = TypeVar("Found")
 
 
 class Family(NamedTuple):
     """Objects of one kind: what they are called in messages, the package with the built-in ones,
-    the name that the object has in its module, and the group of the entry points."""
+    the name that the object has in its module, the group of the entry points, and what is said of
+    an unknown name and the known ones."""
 
     noun: str
     package: str
     attribute: str
     group: str
+    unknown: str
 
 
 def word(name: str) -> str:
@@ -31,6 +36,29 @@ def word(name: str) -> str:
     'sglang-disagg'
     """
     return name.lower().replace("_", "-")
+
+
+def find(family: Family, kind: type[Found], name: str, names: Callable[[], list[str]]) -> Found:
+    """The object that is called so, in any spelling, built in or a plug-in's.
+
+    Raises InputError for an unknown name, with the ``names`` that there are, and for an object of
+    another kind.
+    """
+    found = known(family, name) or plug_in(family, word(name))
+    if found is None:
+        raise InputError(family.unknown.format(repr(name[:60]), ", ".join(names())))
+    if not isinstance(found, kind):
+        raise InputError(f"{family.noun} {name!r}: {type(found).__name__} is no {kind.__name__}")
+    return found
+
+
+def known(family: Family, name: str) -> Any:
+    """The built-in object that is called so, or has this alias, in any spelling; else None."""
+    wanted = word(name)
+    found = built_in(family, wanted)
+    if found is not None:
+        return found
+    return next((each for each in all_built_in(family) if wanted in each.aliases), None)
 
 
 def built_in(family: Family, name: str) -> Any:
