@@ -69,16 +69,19 @@ def wait_stopped(pid: int) -> None:
 def wait_pending(pid: int, number: int) -> None:
     """Wait until a signal waits for a process that cannot take it now."""
     deadline = time.monotonic() + PATIENCE
-    while number not in pending(pid):
+    while number not in signals_of(pid, "ShdPnd"):
         assert time.monotonic() < deadline, f"process {pid} got no signal {number}"
         time.sleep(0.005)
 
 
-def pending(pid: int) -> set[int]:
-    """The signals that a process was sent and has not taken; none where it is not there."""
+def signals_of(pid: int, mask_name: str) -> set[int]:
+    """The signals that a process was sent and has not taken (ShdPnd), or that it blocks (SigBlk).
+
+    None where it is not there.
+    """
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            (mask,) = (int(line.split()[1], 16) for line in file if line.startswith("ShdPnd:"))
+            (mask,) = (int(line.split()[1], 16) for line in file if line.startswith(mask_name))
     except OSError:
         return set()
     return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
