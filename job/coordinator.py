@@ -9,7 +9,7 @@ import enum
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from madrun.job.event_log import EventLog
 from madrun.job.outcome import (
@@ -78,22 +78,33 @@ class Leaving(enum.Enum):
     TOGETHER = "when the job is over everywhere, with its exit status; that they go is told"
 
 
+class Assignment(NamedTuple):
+    """What a coordinator is for: a job, or of a job by hand these ``node_ranks`` (empty: all).
+
+    ``version`` is madrun's, which every agent has to have; a backend's attempt to connect takes at
+    most ``connect_limit`` seconds.
+    """
+
+    spec: JobSpec
+    version: str
+    connect_limit: float
+    node_ranks: Sequence[int] = ()
+
+
 class Coordinator:
     """Runs a job to its end. Everything happens on the loop; backends call in through ``post``."""
 
     def __init__(
         self,
         loop: Loop,
-        spec: JobSpec,
-        version: str,
+        assignment: Assignment,
         console: Callable[[Callable[[int, int], None]], Console],
-        connect_limit: float,
         progress: Progress,
         listeners: Sequence[Listener] = (),
-        node_ranks: Sequence[int] = (),
     ) -> None:
-        self._loop, self._limits, self._connect_limit = loop, spec.limits, connect_limit
-        self._machine = StateMachine(spec, version, node_ranks=node_ranks)
+        spec, version, self._connect_limit, node_ranks = assignment
+        self._loop, self._limits = loop, spec.limits
+        self._machine = StateMachine(spec, version, node_ranks)
         # Looked up for each piece of output: not to be counted anew on a thousand nodes.
         who = self._machine.process_table
         self._node_of_rank = dict(enumerate(who.node_ranks))

@@ -14,6 +14,7 @@ import signal
 from collections.abc import Sequence
 
 from madrun.job.causes import Causes, Interruption
+from madrun.job.nodes import Nodes
 from madrun.job.states import (
     ALIVE,
     DONE,
@@ -21,11 +22,8 @@ from madrun.job.states import (
     Admit,
     JobState,
     NodeState,
-    NodeStatus,
     Problem,
     Tell,
-    compare_devices,
-    places,
 )
 from madrun.job.stop_order import StopOrder
 from madrun.launchers.process_table import process_table
@@ -61,17 +59,11 @@ class StateMachine:
     of the runner's clock.
     """
 
-    def __init__(
-        self,
-        spec: JobSpec,
-        version: str,
-        agents_leave: bool = True,
-        node_ranks: Sequence[int] = (),
-    ) -> None:
+    def __init__(self, spec: JobSpec, version: str, node_ranks: Sequence[int] = ()) -> None:
         """``node_ranks`` are the nodes whose job this is, by hand one; empty: all."""
         self.spec, self.version = spec, version
         self.process_table = process_table(spec)
-        self.agents_leave = agents_leave  # a backend tells when each agent's process has ended
+        self.agents_leave = True  # a backend tells when each agent's process has ended
         self.state = JobState.CONNECTING
         self.problems: list[Problem] = []
         self.causes = Causes()
@@ -79,8 +71,8 @@ class StateMachine:
         self.left: dict[int, tuple[str, ...]] = {}
         self.started_at = 0.0
         self.master = ("", 0)
-        self.node_ranks = tuple(node_ranks or range(len(spec.world.nodes)))
-        self._nodes = {node_rank: NodeStatus() for node_rank in self.node_ranks}
+        self._nodes = Nodes(spec.world, node_ranks)
+        self.node_ranks = self._nodes.ranks
         self._grace = float("inf")
         self._serves = find(spec.launcher).serves
         self._stop_order = StopOrder()
@@ -136,7 +128,8 @@ class StateMachine:
         """
         self.agents_leave = self.causes.tool_runs = False  # nobody is left to tell of it
         known, actions = bool(self.problems), list[Action]()
-        for node_rank, node in self._nodes.items():
+        for node_rank in self.node_ranks:
+            node = self._nodes[node_rank]
             if not self.launching or node.greeted or node.state is NodeState.LOST:
                 continue
             if known:
@@ -144,7 +137,7 @@ class StateMachine:
                 actions += self._go_on(now)
             else:
                 actions += self.lost(node_rank, reason, now)
-        if self.causes.tool_ended(reason, now, well, cut_off=bool(self._alive())):
+        if self.causes.tool_ended(reason, now, well, cut_off=bool(self._nodes.alive)):
             actions += self._end_all(reason)
         return self._settled(actions)
 
@@ -193,15 +186,14 @@ class StateMachine:
     def time_is_up(self, limit: float, now: float) -> list[Action]:
         """The launch took too long: whoever has not checked in is named."""
         actions: list[Action] = []
-        for node_rank, node in self._nodes.items():
-            if not self._answered(node):
-                reason = f"{node.state.value} within {limit:g} s"
-                actions += self.lost(node_rank, reason, now)
+        for node_rank in self._nodes.unanswered(self.state):
+            reason = f"{self._nodes[node_rank].state.value} within {limit:g} s"
+            actions += self.lost(node_rank, reason, now)
         return actions
 
     def give_up(self) -> None:
         """Agents that should have finished long ago have not: nobody waits for them any more."""
-        for node in self._nodes.values():
+        for node in self._nodes:
             if node.state not in DONE:
                 node.state = NodeState.LOST
         self.state = JobState.OVER
@@ -215,31 +207,22 @@ class StateMachine:
 
     def host(self, node_rank: int) -> str:
         """The name of a node."""
-        return self.spec.world.nodes[node_rank].host
+        return self._nodes.host(node_rank)
 
     def missing(self) -> list[str]:
         """The hosts that the launch still waits for."""
-        nodes = self._nodes.items()
-        return [self.host(rank) for rank, node in nodes if not self._answered(node)]
+        return [self.host(rank) for rank in self._nodes.unanswered(self.state)]
 
     def unfinished(self) -> list[str]:
         """The hosts whose agent took part and has not said Finished, lost ones included."""
-        nodes = self._nodes.items()
-        return [self.host(r) for r, node in nodes if node.greeted and node.state not in DONE]
+        return self._nodes.unfinished()
 
     @property
     def leaving(self) -> bool:
         """True while nothing runs any more and agents' own processes are about to end."""
-        return self.state is not JobState.OVER and not self._alive()
+        return self.state is not JobState.OVER and not self._nodes.alive
 
     # ---- steps
-
-    def _answered(self, node: NodeStatus) -> bool:
-        if node.state in (NodeState.UNABLE, NodeState.LOST) or node.state in DONE:
-            return True
-        if self.state is JobState.TRYING:
-            return node.state is NodeState.REACHES_MASTER
-        return node.check_in is not None
 
     def _greeted(self, node_rank: int) -> list[Action]:
         self._nodes[node_rank].state = NodeState.GREETED
@@ -265,33 +248,26 @@ class StateMachine:
 
     def _go_on(self, now: float) -> list[Action]:
         """Once every node has answered: the next phase, or the end."""
-        if not self.launching or not all(self._answered(node) for node in self._nodes.values()):
+        if not self.launching or self._nodes.unanswered(self.state):
             return []
         if self.state is JobState.CONNECTING and not self.problems:
-            self._compare_devices(now)
+            # Where some nodes have devices, a node without any has a broken driver.
+            lacking, reason = self._nodes.without_devices()
+            self.problems += [Problem(node_rank, reason, FAILED, now) for node_rank in lacking]
         if self.problems:
             return self._settled(self._end_all("the launch failed", grace=0.0))
         if self.state is JobState.CONNECTING and len(self._nodes) > 1:
             return self._try_master()
         return self._go(now)
 
-    def _compare_devices(self, now: float) -> None:
-        """Where some nodes have devices, a node without any has a broken driver."""
-        richest, lacking = compare_devices(self._nodes)
-        there = f"{self.host(richest)} has {self._nodes[richest].devices}"
-        reason = f"too few GPUs: none is there, but {there}"
-        self.problems += [Problem(node_rank, reason, FAILED, now) for node_rank in lacking]
-
     def _try_master(self) -> list[Action]:
         self.state = JobState.TRYING
-        first = self._nodes[0]
+        first = self._nodes.first
         assert first.check_in is not None
-        given = self.spec.master.addr
-        candidates = (given,) if given else first.addresses
-        self.master = (candidates[0] if candidates else self.host(0), first.check_in.port)
-        first.state, first.master = NodeState.REACHES_MASTER, self.master[0]
-        message = TryMaster(candidates or (self.host(0),), first.check_in.port)
-        return [Tell(rank, message) for rank in range(1, len(self._nodes))]
+        candidates, port = self._nodes.master_candidates(self.spec.master.addr), first.check_in.port
+        self.master = (candidates[0], port)
+        first.state, first.master = NodeState.REACHES_MASTER, candidates[0]
+        return [Tell(rank, TryMaster(candidates, port)) for rank in self.node_ranks[1:]]
 
     def _tried(self, node_rank: int, message: MasterTried, now: float) -> list[Action]:
         node = self._nodes[node_rank]
@@ -303,23 +279,15 @@ class StateMachine:
 
     def _go(self, now: float) -> list[Action]:
         self.state, self.started_at = JobState.STARTING, now
-        check_in = self._nodes[self.node_ranks[0]].check_in
+        nodes, check_in = self._nodes, self._nodes.first.check_in
         port = self.spec.master.port or (check_in.port if check_in else 0)
-        if len(self._nodes) == 1:
-            self.master = (self.spec.master.addr or "127.0.0.1", port)
-        else:
-            # One address for all; where the first one is not reached by some node, what it uses.
-            self.master = (self._nodes[1].master, port)
-        knows_all = len(self._nodes) == len(self.spec.world.nodes)
-        statuses = list(self._nodes.values())
-        peers = places(statuses, self.master[0]) if self._serves and knows_all else ((), ())
-        self._nodes[self.node_ranks[0]].master = self.master[0]
-        nodes = self._nodes.items()
-        return [Tell(rank, Go(node.master, port, *peers)) for rank, node in nodes]
+        self.master = (nodes.agree_on_master(self.spec.master.addr), port)
+        peers = nodes.places() if self._serves else ((), ())
+        return [Tell(rank, Go(nodes[rank].master, port, *peers)) for rank in nodes.ranks]
 
     def _started(self, node_rank: int) -> list[Action]:
         self._nodes[node_rank].state = NodeState.STARTED
-        running = all(node.state is NodeState.STARTED for node in self._nodes.values())
+        running = all(node.state is NodeState.STARTED for node in self._nodes)
         if running and self.state is JobState.STARTING:
             self.state = JobState.RUNNING
         return []
@@ -365,7 +333,7 @@ class StateMachine:
         self.state, self._grace = JobState.ENDING, min(grace, self._grace)
         self._stop_order.begin(upto)
         first = signal.SIGINT if self.causes.first_signal == signal.SIGINT else signal.SIGTERM
-        return [Tell(rank, End(self._grace, reason, upto, first)) for rank in self._alive()]
+        return [Tell(rank, End(self._grace, reason, upto, first)) for rank in self._nodes.alive]
 
     def _end_in_order(self, reason: str) -> list[Action]:
         """All went well, or the user has had enough: whoever uses a server ends before it."""
@@ -385,16 +353,13 @@ class StateMachine:
                 return self._finished(node_rank, left, now)
 
     def _next_step(self) -> list[Action]:
-        step = self._stop_order.step(self._alive())
+        step = self._stop_order.step(self._nodes.alive)
         return [] if step is None else self._end_all("the step before is done", upto=step)
-
-    def _alive(self) -> list[int]:
-        return [rank for rank, node in self._nodes.items() if node.state in ALIVE]
 
     def _settled(self, actions: list[Action]) -> list[Action]:
         """With these actions the job is over, if there is nobody left to wait for."""
         waiting = {*ALIVE, NodeState.FINISHED} if self.agents_leave else ALIVE
-        here = any(node.state in waiting for node in self._nodes.values())
+        here = any(node.state in waiting for node in self._nodes)
         if not here and not self.causes.await_tool:
             self.state = JobState.OVER
         return actions

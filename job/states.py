@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from madrun.wire.messages import CheckIn, Message
+from madrun.wire.messages import Message
 
 
 class JobState(enum.Enum):
@@ -70,40 +69,3 @@ class Problem(NamedTuple):
     reason: str
     status: int
     at: float
-
-
-class NodeStatus:
-    """What is known of one node."""
-
-    def __init__(self) -> None:
-        self.state = NodeState.EXPECTED
-        self.greeted = False
-        self.check_in: CheckIn | None = None
-        self.addresses: tuple[str, ...] = ()
-        self.master = ""
-
-    @property
-    def devices(self) -> int:
-        """How many it has, as far as it is known."""
-        return self.check_in.devices if self.check_in else 0
-
-
-def compare_devices(nodes: Mapping[int, NodeStatus]) -> tuple[int, list[int]]:
-    """The node with the most devices; and those without any, where it has some."""
-    richest = max(nodes, key=lambda node_rank: nodes[node_rank].devices)
-    some = nodes[richest].devices > 0
-    return richest, [each for each, node in nodes.items() if some and not node.devices]
-
-
-def places(
-    nodes: Sequence[NodeStatus], master: str
-) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """The address of every node, as the others reach it, and the ports that it holds.
-
-    ``master`` is the address by which the others reach node 0; a node alone has only its own.
-    """
-    addresses = [node.addresses[0] if node.addresses else master for node in nodes]
-    if len(nodes) > 1:
-        addresses[0] = master
-    ports = [node.check_in.ports if node.check_in else () for node in nodes]
-    return tuple(addresses), tuple(ports)

@@ -9,7 +9,7 @@ from functools import partial
 import madrun
 from madrun.backends.base import Backend
 from madrun.backends.registry import find
-from madrun.job.coordinator import Coordinator
+from madrun.job.coordinator import Assignment, Coordinator
 from madrun.job.job_artifacts import JobArtifacts, artifact_options, recorded_job
 from madrun.job.outcome import Outcome
 from madrun.launchers.process_table import process_table
@@ -56,10 +56,8 @@ def _with_slots(
     asking = question(plan)
     job = Coordinator(
         loop,
-        asking.spec,
-        madrun.__version__,
+        Assignment(asking.spec, madrun.__version__, plan.request.ssh.connect_timeout),
         lambda on_taken: Console(asking.spec.world.hosts),
-        plan.request.ssh.connect_timeout,
         Progress(len(plan.hosts), quiet=plan.request.console.quiet),
         [events.append],
     )
@@ -100,15 +98,13 @@ def _job(loop: Loop, plan: Plan, artifacts: JobArtifacts) -> Coordinator:
             artifacts.listeners.append(UsualPorts(plan.spec, own_rank, made.say).take)
         return made
 
+    node_ranks = range(len(world.nodes)) if own_rank is None else (own_rank,)
     return Coordinator(
         loop,
-        plan.spec,
-        madrun.__version__,
+        Assignment(plan.spec, madrun.__version__, request.ssh.connect_timeout, node_ranks),
         console,
-        request.ssh.connect_timeout,
-        Progress(len(world.nodes) if own_rank is None else 1, quiet=request.console.quiet),
+        Progress(len(node_ranks), quiet=request.console.quiet),
         artifacts.listeners,
-        () if own_rank is None else (own_rank,),
     )
 
 

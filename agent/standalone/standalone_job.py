@@ -18,7 +18,7 @@ import madrun
 from madrun.agent.local_link import LocalLink
 from madrun.agent.standalone.capacity import NodeCapacity
 from madrun.hosts.world import World
-from madrun.job.coordinator import Coordinator, Leaving
+from madrun.job.coordinator import Assignment, Coordinator, Leaving
 from madrun.job.description import describe_job
 from madrun.job.job_artifacts import JobArtifacts, artifact_options, recorded_job
 from madrun.job.spec import checked, job_spec, with_folder, working_folder
@@ -152,13 +152,10 @@ class _Coordinated:
         )
         self._coordinator = Coordinator(
             loop,
-            spec,
-            madrun.__version__,
+            Assignment(spec, madrun.__version__, setting.request.ssh.connect_timeout, node_ranks),
             self._console,
-            setting.request.ssh.connect_timeout,
             Progress(len(node_ranks)),
             self._artifacts.listeners,
-            node_ranks,
         )
 
     def run(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from madrun.hosts.world import Node, World
-from madrun.job.coordinator import Coordinator
+from madrun.job.coordinator import Assignment, Coordinator
 from madrun.output.console import Console
 from madrun.output.progress import Progress
 from madrun.system.loop import Loop
@@ -25,7 +25,7 @@ class Runner:
         self.consoles: list[Console] = []
         self.loop = Loop()
         spec = JobSpec("j", WORLD, ("x",))
-        self.job = Coordinator(self.loop, spec, "1", self._console, 10.0, Progress(2))
+        self.job = Coordinator(self.loop, Assignment(spec, "1", 10.0), self._console, Progress(2))
 
     def _console(self, on_taken: Callable[[int, int], None]) -> Console:
         self.consoles.append(Console(["a", "a", "b", "b"]))

@@ -82,9 +82,8 @@ class AnyLife(RuleBasedStateMachine):
     @initialize(nodes=st.integers(1, 4), leave=st.booleans(), calm=st.sampled_from([0, 0, 1, 2, 6]))
     def begin(self, nodes: int, leave: bool, calm: int) -> None:
         world = World(tuple(Node(f"node{n}", tuple(range(WORKERS))) for n in range(nodes)))
-        self.machine = StateMachine(
-            JobSpec("j", world, ("x",), limits=Limits(GRACE)), VERSION, agents_leave=leave
-        )
+        self.machine = StateMachine(JobSpec("j", world, ("x",), limits=Limits(GRACE)), VERSION)
+        self.machine.agents_leave = leave
         self.agents = [Agent(node_rank) for node_rank in range(nodes)]
         self.all_is_calm(calm)
 

@@ -39,7 +39,8 @@ class History:
         spec = JobSpec(
             "j", world, ("x",), launcher=launcher, limits=Limits(GRACE), master=Master(master_addr)
         )
-        self.machine = StateMachine(spec, VERSION, agents_leave=agents_leave)
+        self.machine = StateMachine(spec, VERSION)
+        self.machine.agents_leave = agents_leave
         self.now = 100.0
         self.everybody = range(nodes)
 
