@@ -50,6 +50,7 @@ class _Peer:
     output: int = 0  # bytes that came and that the console has not taken
     outputs: int = 0  # messages that came on the connection of the output
     finished: Finished | None = None  # heard, but not all output that was sent before
+    output_until: float = 0.0  # when that is given up: a connection that broke has lost some
 
 
 class RunnerChannel:
@@ -187,9 +188,11 @@ class RunnerChannel:
         return int(max(0.0, min([next_beat - now, *rests])) * 1000) + 1
 
     def _beat(self) -> None:
-        frame = pack(Heartbeat(time.monotonic(), 0.0))
-        for node_rank in list(self._peers):
+        now = time.monotonic()
+        frame = pack(Heartbeat(now, 0.0))
+        for node_rank, peer in list(self._peers.items()):
             self._send(node_rank, frame)
+            self._finish_in_order(node_rank, peer, now)
 
     def _look_for_silence(self) -> None:
         now = time.monotonic()
@@ -255,15 +258,17 @@ class RunnerChannel:
         if isinstance(message, Heartbeat):
             peer.clock.sample(message.echo, message.sent, now)
         elif isinstance(message, Finished):
-            peer.finished = message
+            peer.finished, peer.output_until = message, now + self._timeout
         else:
             self._post(lambda: self._on_message(node_rank, message))
-        self._finish_in_order(node_rank, peer)
+        self._finish_in_order(node_rank, peer, now)
 
-    def _finish_in_order(self, node_rank: int, peer: _Peer) -> None:
+    def _finish_in_order(self, node_rank: int, peer: _Peer, now: float) -> None:
         """Hand an agent's last message on behind all of its output."""
         finished = peer.finished
-        if finished is not None and peer.outputs >= finished.outputs:
+        if finished is None:
+            return
+        if peer.outputs >= finished.outputs or now >= peer.output_until:
             peer.finished = None
             self._post(lambda: self._on_message(node_rank, finished))
 

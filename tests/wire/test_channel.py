@@ -281,6 +281,20 @@ def test_what_was_said_before_closing_still_arrives(runner: Runner) -> None:
     assert runner.next() == (0, Finished(("x",), 1))
 
 
+def test_output_that_a_broken_connection_has_lost_is_not_waited_for_without_an_end() -> None:
+    runner = Runner(timeout=1.0)
+    agent = Agent(runner)
+    runner.channel.admit(0, agent.channel.public_key)
+    agent.connect().channel.send(HELLO)
+    assert runner.next() == (0, HELLO)
+    agent.channel._outputs = 1  # which never comes
+    agent.channel.send(Finished())
+    assert runner.next() == (0, Finished((), 1))
+    assert runner.silent.empty()
+    agent.channel.close()
+    runner.channel.close()
+
+
 def test_two_ends_of_one_machine_have_one_clock(open_ends: list[Any]) -> None:
     runner = Runner(timeout=1.0)
     open_ends.append(runner)
