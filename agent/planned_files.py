@@ -7,7 +7,7 @@ import re
 
 from madrun.launchers.plan import FILES, NodePlan, ProcessPlan
 
-_PLAIN = re.compile(r"[\w/.+-]+")
+_PLAIN = r"[\w/.+-]+"
 
 
 class PlannedFiles:
@@ -25,7 +25,7 @@ class PlannedFiles:
         # A short path: a Unix socket's may have no more than 107 bytes. And a plain one: scripts
         # leave it unquoted, so that a blank in it would be the end of a word.
         usual = tempfile.gettempdir()
-        parent = usual if _PLAIN.fullmatch(usual) else "/tmp"
+        parent = usual if re.fullmatch(_PLAIN, usual) else "/tmp"
         self._folder = tempfile.mkdtemp(prefix="madrun-job-", dir=parent)
         for file in plan.files:
             path = os.path.join(self._folder, file.name)

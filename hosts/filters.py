@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_LENGTH = 2**16
 # Hosts and slots of all terms, ranges counted out: short text can stand for very much.
 MAX_NAMED = 2**18
-_SLOTS = re.compile(r"(-?[0-9]{1,9})(?:-([0-9]{1,9}))?")
+_SLOTS = r"(-?[0-9]{1,9})(?:-([0-9]{1,9}))?"
 _MAX_SLOT_RANGE = 4096
 _MAX_SLOTS_NAMED = 4 * _MAX_SLOT_RANGE  # of one host, ranges counted out, repeated ones too
 _MAX_LISTED = 600
@@ -154,7 +154,7 @@ def _slots(text: str) -> tuple[int, ...]:
     slots: dict[int, None] = {}
     named = 0
     for item in text.split(","):
-        found = _SLOTS.fullmatch(item.strip())
+        found = re.fullmatch(_SLOTS, item.strip())
         if found is None:
             raise InputError(f"{_shown(item)} is not a slot number; {_EXAMPLE}")
         low, high = int(found[1]), int(found[2] or found[1])

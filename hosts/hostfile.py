@@ -16,12 +16,12 @@ MAX_BYTES = 4 * 2**20
 MAX_LINE = 65536
 
 # Whitelists, and anchored: a name that starts with "-" would be an option to ssh.
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
-_LOGIN = re.compile(r"\w[\w.+@\\-]{0,254}\$?")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,253}")
-_ZONE = re.compile(r"[A-Za-z0-9_.-]{1,32}")
-_INLINE = re.compile(r"([^:]+):([0-9]{1,9})")
-_NUMBER = re.compile(r"[0-9]{1,9}")
+_USER = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}"
+_LOGIN = r"\w[\w.+@\\-]{0,254}\$?"
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,253}"
+_ZONE = r"[A-Za-z0-9_.-]{1,32}"
+_INLINE = r"([^:]+):([0-9]{1,9})"
+_NUMBER = r"[0-9]{1,9}"
 _KEYS = ("slots", "devices", "port", "max_slots", "max-slots")
 
 
@@ -119,7 +119,7 @@ def checked_user(text: str) -> str:
     >>> checked_user("alice.b"), checked_user("DOM\\\\alice@example.org")
     ('alice.b', 'DOM\\\\alice@example.org')
     """
-    if not _LOGIN.fullmatch(text):
+    if not re.fullmatch(_LOGIN, text):
         raise InputError(
             f"{_shown(text)} is not a user name: letters, digits and . _ + - @ \\ only, and not"
             " - first"
@@ -134,11 +134,11 @@ def checked_name(text: str) -> str:
     ('alice@fd00::1', 'node01.example.org')
     """
     user, at, address = text.rpartition("@")
-    if at and not _USER.fullmatch(user):
+    if at and not re.fullmatch(_USER, user):
         raise InputError(f"{_shown(user)} is not a user name")
     bracketed = address.startswith("[") and address.endswith("]")
     bare = address[1:-1] if bracketed else address
-    if not (_is_ipv6(bare) if bracketed or ":" in bare else _NAME.fullmatch(bare)):
+    if not (_is_ipv6(bare) if bracketed or ":" in bare else re.fullmatch(_NAME, bare)):
         raise InputError(
             f"{_shown(address)} is not a host name; allowed are names of letters, digits and . _ -,"
             " IPv4 and IPv6 addresses, with user@ before where wanted"
@@ -171,7 +171,7 @@ def _line_hosts(content: str) -> list[Host]:
     if len(content) > MAX_LINE:
         raise InputError(f"the line is longer than {MAX_LINE} characters")
     name, *words = re.split("[ \t]+", content)
-    short = _INLINE.fullmatch(name)
+    short = re.fullmatch(_INLINE, name)
     if short and not words:
         raise InputError(f"in a hostfile that reads: {short[1]} slots={short[2]}")
     names = _names(name)
@@ -222,7 +222,7 @@ def _device_list(text: str) -> tuple[int, ...]:
     for item in text.split(","):
         low, dash, high = item.partition("-")
         ends = (low, high if dash else low)
-        if not all(_NUMBER.fullmatch(end) and int(end) < MAX_SLOTS for end in ends):
+        if not all(re.fullmatch(_NUMBER, end) and int(end) < MAX_SLOTS for end in ends):
             raise InputError(
                 f"devices must be numbers below {MAX_SLOTS} or ranges, as in devices=0-3,6"
             )
@@ -246,7 +246,7 @@ def _inline_hosts(item: str) -> list[Host]:
 
 def _number(settings: dict[str, str], key: str, highest: int) -> int:
     text = settings[key]
-    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= highest:
+    if not re.fullmatch(_NUMBER, text) or not 1 <= int(text) <= highest:
         raise InputError(f"{key} must be a whole number of at least 1 and at most {highest}")
     return int(text)
 
@@ -256,7 +256,7 @@ def _is_ipv6(text: str) -> bool:
     import socket
 
     address, percent, zone = text.partition("%")
-    if percent and not _ZONE.fullmatch(zone):
+    if percent and not re.fullmatch(_ZONE, zone):
         return False
     try:
         socket.inet_pton(socket.AF_INET6, address)

@@ -16,9 +16,9 @@ MAX_HOSTS = 65536
 MAX_GROUPS = 8
 _MAX_FIXED_TEXT = 512
 
-_GROUP = re.compile(r"\[([^\[\]]*)\]")
-_NUMBERS = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,15}))?")
-_DIGITS = re.compile(r"([0-9]+)")
+_GROUP = r"\[([^\[\]]*)\]"
+_NUMBERS = r"([0-9]{1,15})(?:-([0-9]{1,15}))?"
+_DIGITS = r"([0-9]+)"
 
 
 def expand(text: str) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def fold(names: Iterable[str]) -> str:
     """
     families: dict[tuple[str, ...], set[str]] = {}
     for name in names:
-        parts = _DIGITS.split(name)
+        parts = re.split(_DIGITS, name)
         # The digits of an IPv6 address are hexadecimal: they are not counted up.
         kept = (name,) if ":" in name else tuple(parts[::2])
         families.setdefault(kept, set()).add(name)
@@ -95,7 +95,7 @@ def fold_numbers(numbers: Iterable[int]) -> str:
 def _pieces(text: str) -> tuple[list[str], list[str]]:
     """The text around the range groups, and the groups; one piece more than groups."""
     fixed, groups, end = [""], [], 0
-    for found in _GROUP.finditer(text):
+    for found in re.finditer(_GROUP, text):
         before = text[end : found.start()]
         _refuse_brackets(before)
         end = found.end()
@@ -118,7 +118,7 @@ def _refuse_brackets(text: str) -> None:
 def _processes(group: str) -> list[str]:
     process_table: list[str] = []
     for item in group.split(","):
-        found = _NUMBERS.fullmatch(item)
+        found = re.fullmatch(_NUMBERS, item)
         if found is None:
             raise InputError(f"{item[:40]!r} is not a range; ranges read like node[01-16,20]")
         low, high = found[1], found[2] or found[1]
@@ -141,7 +141,7 @@ def _joined(fixed: Sequence[str], numbers: Sequence[str]) -> str:
 
 def _fold_family(names: set[str]) -> str:
     """Names that differ in their numbers only: folded at the last number that differs."""
-    rows = [_DIGITS.split(name) for name in names]
+    rows = [re.split(_DIGITS, name) for name in names]
     differing = [at for at in range(len(rows[0])) if len({row[at] for row in rows}) > 1]
     if not differing:
         return next(iter(names))

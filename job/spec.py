@@ -22,9 +22,9 @@ from madrun.wire.jobspec import EXEC, MODULE, PYTHON, JobSpec, shown_ranks
 
 _KEEP, _LOG_LIMIT = "MADRUN_KEEP_JOBS", "MADRUN_LOG_LIMIT"
 _LEAST_LOG_LIMIT, _USUAL_LOG_LIMIT, _MOST_LOG_LIMIT = 10**3, 10**9, 10**18  # bytes
-_PYTHONS = re.compile(r"python(3(\.[0-9]+)?)?")
-_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}")
-_INTERFACES = re.compile(r"[A-Za-z0-9][\w.:@-]{0,14}(,[A-Za-z0-9][\w.:@-]{0,14})*", re.ASCII)
+_PYTHONS = r"python(3(\.[0-9]+)?)?"
+_ADDRESS = r"[A-Za-z0-9][A-Za-z0-9._:%-]{0,254}"
+_INTERFACES = r"(?a)[A-Za-z0-9][\w.:@-]{0,14}(,[A-Za-z0-9][\w.:@-]{0,14})*"
 
 
 def working_folder() -> str:
@@ -130,7 +130,7 @@ def _without_python(
     A worker is that Python, unbuffered as always; a launcher that starts the workers by itself
     gets the script or module.
     """
-    if mode != PYTHON or len(argv) < 2 or not _PYTHONS.fullmatch(os.path.basename(argv[0])):
+    if mode != PYTHON or len(argv) < 2 or not re.fullmatch(_PYTHONS, os.path.basename(argv[0])):
         return argv, mode
     if "/" not in argv[0] and os.path.isfile(os.path.join(workdir, argv[0])):
         return argv, mode  # a script of that name
@@ -184,8 +184,8 @@ def _check_workers(workers: Workers) -> None:
 
 
 def _check_master(master: Master) -> None:
-    if master.addr and not _ADDRESS.fullmatch(master.addr):
+    if master.addr and not re.fullmatch(_ADDRESS, master.addr):
         raise InputError(f"--master-addr {master.addr!r}: a host name or an address is wanted")
-    if master.interface and not _INTERFACES.fullmatch(master.interface):
+    if master.interface and not re.fullmatch(_INTERFACES, master.interface):
         shown = master.interface[:60]
         raise InputError(f"--interface {shown!r}: names as eth0 or ib0,ib1 are allowed")

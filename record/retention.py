@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from madrun.system.errors import InputError
 
-_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*([KMGT]B)?", re.IGNORECASE)
+_SIZE = r"(?i)([0-9]{1,9}(?:\.[0-9]+)?)\s*([KMGT]B)?"
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -37,7 +37,7 @@ def retention(text: str, name: str = "--keep-jobs") -> Retention:
     words = [word.strip() for word in text.lower().split(",")]
     kept = Retention(size=None) if words == ["all"] else Retention()
     for word in words if text else ():
-        found = _SIZE.fullmatch(word)
+        found = re.fullmatch(_SIZE, word)
         if word == "all":
             kept = kept._replace(jobs=None)
         elif (size := size_of(word)) is not None:
@@ -55,7 +55,7 @@ def size_of(text: str) -> int | None:
     >>> size_of("1.5 GB"), size_of("500mb"), size_of("50")
     (1500000000, 500000000, None)
     """
-    found = _SIZE.fullmatch(text)
+    found = re.fullmatch(_SIZE, text)
     return int(float(found[1]) * _UNITS[found[2].upper()]) if found and found[2] else None
 
 

@@ -17,12 +17,12 @@ MADRUN_FILE = ".madrun_env"
 OVERRIDE_VARIABLE = "DS_ENV_FILE"
 MAX_BYTES = 2**20
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_COMMENT = re.compile(r"[ \t]#.*")
-_ESCAPED = re.compile(r'\\([\\"$`])')
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_COMMENT = r"[ \t]#.*"
+_ESCAPED = r'\\([\\"$`])'
 # A quoted value ends at the first quote that no backslash hides; it may run over lines.
-_DOUBLE = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
-_SINGLE = re.compile(r"'([^']*)'")
+_DOUBLE = r'(?s)"([^"\\]*(?:\\.[^"\\]*)*)"'
+_SINGLE = r"'([^']*)'"
 
 
 def parse(text: str, source: str) -> dict[str, str]:
@@ -120,23 +120,23 @@ def _assignment(text: str, start: int, end: int) -> tuple[str, str, int]:
         raise InputError("there is no = in it; a line reads: NAME=value")
     words = before.split()
     name = words[1] if words[:1] == ["export"] and len(words) == 2 else before.strip()
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise InputError(f"{name[:60]!r} is not a variable name; allowed are letters, digits and _")
     opening = after.lstrip(" \t")
     if opening.startswith(("'", '"')):
         value, end = _quoted(text, end - 1 - len(opening), opening[0])
     else:
-        value = _COMMENT.sub("", after).strip(" \t\r")
+        value = re.sub(_COMMENT, "", after).strip(" \t\r")
     if "\0" in value:
         raise InputError(f"the value of {name} holds a NUL byte")
     return name, value, end
 
 
 def _quoted(text: str, start: int, quote: str) -> tuple[str, int]:
-    found = (_DOUBLE if quote == '"' else _SINGLE).match(text, start)
+    found = re.compile(_DOUBLE if quote == '"' else _SINGLE).match(text, start)
     if found is None:
         raise InputError(f"the quote {quote} is never closed")
     end = text.find("\n", found.end()) + 1 or len(text) + 1
-    if _COMMENT.sub("", text[found.end() : end - 1]).strip(" \t\r"):
+    if re.sub(_COMMENT, "", text[found.end() : end - 1]).strip(" \t\r"):
         raise InputError(f"there is text after the closing {quote}; quote the whole value")
-    return (_ESCAPED.sub(r"\1", found[1]) if quote == '"' else found[1]), end
+    return (re.sub(_ESCAPED, r"\1", found[1]) if quote == '"' else found[1]), end

@@ -97,7 +97,7 @@ NEVER: tuple[str, ...] = (
     *("TORCHELASTIC_*", "MADRUN_*"),
 )
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
 
 def select(
@@ -157,7 +157,7 @@ def _asked(environ: Mapping[str, str], export: str) -> dict[str, str]:
     name, equals, value = export.partition("=")
     if not equals and name.endswith("*"):
         return _globbed(environ, name[:-1])
-    if equals and not _NAME.fullmatch(name):
+    if equals and not re.fullmatch(_NAME, name):
         raise InputError(
             f"--export {name!r}=...: not a variable name; allowed are letters, digits and _"
         )

@@ -24,7 +24,7 @@ from madrun.runner import env_file, exports
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
-_SUBMITS = re.compile(rb"^[ \t]*(?:exec[ \t]+)?(sbatch|salloc)[ \t]", re.MULTILINE)
+_SUBMITS = rb"(?m)^[ \t]*(?:exec[ \t]+)?(sbatch|salloc)[ \t]"
 _SCRIPT_HEAD = 64 * 1024  # bytes of a script that are looked at
 
 
@@ -183,7 +183,7 @@ def _submits_itself(spec: JobSpec) -> tuple[str, ...]:
         return ()
     try:
         with open(os.path.join(spec.workdir, program), "rb") as file:
-            found = _SUBMITS.search(file.read(_SCRIPT_HEAD))
+            found = re.search(_SUBMITS, file.read(_SCRIPT_HEAD))
     except OSError:
         return ()  # it need not be here, only on the nodes
     if found is None:

@@ -12,7 +12,7 @@ from madrun.options.spec_groups import PYTHON as PYTHON
 from madrun.options.spec_groups import Limits, Master, Workers
 from madrun.system.errors import InputError
 
-_RANKS = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_RANKS = r"([0-9]{1,9})(?:-([0-9]{1,9}))?"
 _OUTPUTS = "allowed are all, first, none, or ranks as 0,3-5"
 
 
@@ -67,7 +67,7 @@ def shown_ranks(output: str, count: int, noun: str = "ranks") -> frozenset[int]:
         return frozenset(named[output])
     ranks: set[int] = set()
     for item in output.split(","):
-        found = _RANKS.fullmatch(item)
+        found = re.fullmatch(_RANKS, item)
         if found is None:
             raise InputError(f"--output {output[:80]!r}: {_OUTPUTS}")
         low, high = int(found[1]), int(found[2] or found[1])

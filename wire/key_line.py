@@ -10,10 +10,10 @@ import re
 from typing import NamedTuple
 
 _PLACE = rb"(?:(\d{1,7})|@([A-Za-z0-9_.:%@+-]{1,320}))"
-_LINE = re.compile(
+_LINE = (
     rb"MADRUN-AGENT 1 " + _PLACE + rb" (\S{1,64}) ([0-9a-f]{64})(?: ([0-9a-f.:]{2,45}))?[ \t\r]*\n"
 )
-_GONE = re.compile(rb"MADRUN-GONE 1 " + _PLACE + rb" (-?\d{1,3})(?: ([^\r\n]+))?\r*\n")
+_GONE = rb"MADRUN-GONE 1 " + _PLACE + rb" (-?\d{1,3})(?: ([^\r\n]+))?\r*\n"
 _WORDS = 300  # of a gone line: it is to be written, and to arrive, in one piece
 
 
@@ -69,7 +69,7 @@ def place_text(node_rank: int, host: str) -> str:
 
 def find_key_line(output: bytes) -> KeyLine | None:
     """The first key line in what an agent printed, or None while it is not there."""
-    match = _LINE.search(output)
+    match = re.search(_LINE, output)
     if match is None:
         return None
     node_rank, host = _place(match)
@@ -79,7 +79,7 @@ def find_key_line(output: bytes) -> KeyLine | None:
 
 def find_gone_line(output: bytes) -> GoneLine | None:
     """The first gone line in what was printed, or None."""
-    match = _GONE.search(output)
+    match = re.search(_GONE, output)
     if match is None:
         return None
     return GoneLine(*_place(match), int(match[3]), (match[4] or b"").decode(errors="replace"))
