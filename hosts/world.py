@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from madrun.system.errors import InputError
 
@@ -10,8 +10,7 @@ from madrun.system.errors import InputError
 ALL = (-1,)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One host of the job with its device ids (slot numbers), one worker each.
 
     ``ALL`` are as many as the host has, which nobody knows before it is asked.
@@ -29,8 +28,11 @@ class Node:
         return len(self.devices)
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class _Nodes(NamedTuple):
+    nodes: tuple[Node, ...]
+
+
+class World(_Nodes):
     """The hosts of this job in rank order; valid once constructed.
 
     Raises InputError where there is no host, a host without devices, or one named twice.
@@ -40,13 +42,14 @@ class World:
     (3, 2)
     """
 
-    nodes: tuple[Node, ...]
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if not self.nodes:
+    def __new__(cls, nodes: tuple[Node, ...]) -> World:
+        """See the class."""
+        if not nodes:
             raise InputError("nothing to run on: the selection holds no host")
         seen: set[str] = set()
-        for node in self.nodes:
+        for node in nodes:
             if not node.devices:
                 raise InputError(f"host {node.host}: no slot is selected")
             if len(set(node.devices)) != len(node.devices):
@@ -54,6 +57,7 @@ class World:
             if node.host in seen:
                 raise InputError(f"host {node.host} is in the world twice")
             seen.add(node.host)
+        return super().__new__(cls, nodes)
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 
 from madrun.hosts.world import World
 from madrun.launchers.launcher import Launcher, LauncherKind
@@ -83,14 +82,13 @@ def with_folder(
     Log files are in it, on every node, unless another folder or none is asked for.
     """
     log_dir = os.path.join(job_dir, spec.job_id, LOGS)
-    spec = replace(
-        spec,
+    spec = spec._replace(
         keep_jobs=_keep_jobs(request.record.keep_jobs, environ),
         log_limit=_log_limit(request.record.log_limit, environ),
     )
     if request.record.log_dir:
         return spec
-    return replace(spec, log_dir=log_dir, log_dir_optional=True)
+    return spec._replace(log_dir=log_dir, log_dir_optional=True)
 
 
 def _keep_jobs(given: str, environ: Mapping[str, str]) -> str:
@@ -119,7 +117,7 @@ def checked(spec: JobSpec) -> JobSpec:
     ranks that are not there."""
     who = process_table(spec)
     shown_ranks(spec.output, who.size, who.noun)
-    return replace(spec, stdin=stdin_of(spec.stdin, who.size, who.noun))
+    return spec._replace(stdin=stdin_of(spec.stdin, who.size, who.noun))
 
 
 def _without_python(

@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from madrun.backends import registry as backends
@@ -52,8 +51,7 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
     job_id = time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex()
     job_dir = jobs_folder(request.record.job_dir, environ, cwd)
     spec = job_spec(request, resources.world, job_id, cwd, python)
-    spec = replace(
-        spec,
+    spec = spec._replace(
         env=exported(request, environ, cwd),
         options=_options(spec),
     )

@@ -8,7 +8,6 @@ says the slots saves it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from madrun.hosts.resources import closed, workers_of
 from madrun.hosts.world import Node, World
@@ -22,8 +21,7 @@ from madrun.wire.jobspec import EXEC
 
 def question(plan: Plan) -> Plan:
     """A job on the same hosts that is over at once."""
-    spec = replace(
-        plan.spec,
+    spec = plan.spec._replace(
         world=World(tuple(Node(node.host, node.devices[:1]) for node in plan.spec.world.nodes)),
         argv=("/bin/sh", "-c", ":"),
         mode=EXEC,
@@ -47,4 +45,4 @@ def answered(plan: Plan, events: Sequence[Event]) -> Plan:
         for host in plan.open
     }
     world = closed(plan.spec.world, counts)
-    return plan._replace(spec=checked(replace(plan.spec, world=world)), open=())
+    return plan._replace(spec=checked(plan.spec._replace(world=world)), open=())

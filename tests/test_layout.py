@@ -152,8 +152,11 @@ SLOW = {"zmq", "paramiko", "psutil", "asyncio", "logging", "cryptography", "emai
             ("-m", "madrun.agent", "--help"),
             SLOW | {"madrun.agent.agent", "madrun.agent.standalone", "madrun.job"},
         ),
-        (("-c", "import madrun.agent.join"), SLOW - {"zmq", "msgpack"} | {"click"}),
-        (("-c", "import madrun.agent.local_link"), SLOW | {"click"}),
+        (
+            ("-c", "import madrun.agent.join"),
+            SLOW - {"zmq", "msgpack"} | {"click", "inspect", "dataclasses"},
+        ),
+        (("-c", "import madrun.agent.local_link"), SLOW | {"click", "inspect", "dataclasses"}),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )

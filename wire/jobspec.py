@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from madrun.hosts.world import World
 from madrun.options.spec_groups import EXEC as EXEC
@@ -13,11 +13,11 @@ from madrun.options.spec_groups import Limits, Master, Workers
 from madrun.system.errors import InputError
 
 _RANKS = r"([0-9]{1,9})(?:-([0-9]{1,9}))?"
+_NONE: dict[str, str] = {}  # nobody adds to it
 _OUTPUTS = "allowed are all, first, none, or ranks as 0,3-5"
 
 
-@dataclass(frozen=True, slots=True)
-class JobSpec:
+class JobSpec(NamedTuple):
     """One launch, as data: argv, working directory and environment travel byte for byte.
 
     Strings hold what the operating system gave (surrogate escapes for bytes that are no UTF-8).
@@ -37,7 +37,7 @@ class JobSpec:
     launcher: str = "native"
     python: str = "python3"
     workdir: str = ""
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = _NONE
     master: Master = Master()
     workers: Workers = Workers()
     limits: Limits = Limits()
@@ -48,7 +48,7 @@ class JobSpec:
     output: str = "all"
     stdin: str = "none"
     restart_count: int = 0
-    options: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = _NONE
     client: tuple[str, ...] = ()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 import socket
 import sys
@@ -46,8 +45,8 @@ def spec(tmp_path: Path) -> Spec:
         world = World((Node("here", (0, 1)), Node("there", (0,))))
         here, limits = str(tmp_path), Limits(grace=60.0)
         made = JobSpec("j", world, ("train.py",), workdir=here, limits=limits)
-        made = dataclasses.replace(made, python=sys.executable)
-        return dataclasses.replace(made, **change)
+        made = made._replace(python=sys.executable)
+        return made._replace(**change)
 
     return make
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from madrun.hosts.devices import AMD, NVIDIA, NodeFacts
@@ -55,7 +53,7 @@ def test_every_worker_has_a_cross_place_of_its_own() -> None:
 
 
 def test_node_environment() -> None:
-    spec = dataclasses.replace(SPEC, restart_count=2)
+    spec = SPEC._replace(restart_count=2)
     assert node_environment(NodeContext(spec, 2, "10.0.0.1", 29500)) == {
         "NODE_RANK": "2",
         "GROUP_RANK": "2",
@@ -140,5 +138,5 @@ def test_device_environment(
 def test_thread_environment(
     exported: dict[str, str], local_size: int, facts: NodeFacts, env: dict[str, str]
 ) -> None:
-    spec = dataclasses.replace(SPEC, env=exported)
+    spec = SPEC._replace(env=exported)
     assert thread_environment(spec, local_size, facts) == env

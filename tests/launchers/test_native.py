@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from madrun.hosts.devices import NodeFacts
@@ -83,8 +81,7 @@ def test_one_process_per_slot() -> None:
     ],
 )
 def test_command(mode: str, local_rank_arg: bool, argv: list[str]) -> None:
-    spec = dataclasses.replace(
-        SPEC,
+    spec = SPEC._replace(
         mode=mode,
         workers=Workers(local_rank_arg=local_rank_arg),
         python="py",
@@ -95,12 +92,12 @@ def test_command(mode: str, local_rank_arg: bool, argv: list[str]) -> None:
 
 def test_hostile_arguments_stay_what_they_are() -> None:
     hostile = ("a b", "'", '"', "$HOME", "`x`", "a\nb", ";", "*", "\udcff", "--")
-    spec = dataclasses.replace(SPEC, argv=("p", *hostile))
+    spec = SPEC._replace(argv=("p", *hostile))
     assert command(spec, 0)[-len(hostile) :] == hostile
 
 
 def test_what_madrun_sets_wins_over_what_was_exported() -> None:
-    spec = dataclasses.replace(SPEC, env={"RANK": "77", "MASTER_PORT": "1", "X": "y"})
+    spec = SPEC._replace(env={"RANK": "77", "MASTER_PORT": "1", "X": "y"})
     env = plan(spec, 0, "m", 2, FACTS).processes[0].env
     assert (env["RANK"], env["MASTER_PORT"], env["X"]) == ("0", "2", "y")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import Any
 
@@ -36,7 +35,7 @@ def spec_of(launcher: str, nodes: int, workers: int = 4, **fields: Any) -> JobSp
         env={"MAD_X": "a$(echo pwned)b"},
         options=usual,
     )
-    return dataclasses.replace(spec, **fields)
+    return spec._replace(**fields)
 
 
 def planned(spec: JobSpec, node_rank: int = 0, facts: NodeFacts | None = None) -> NodePlan:
@@ -153,7 +152,7 @@ def test_megatrons_flags_where_asked() -> None:
         "--context-parallel-size 1 --expert-model-parallel-size 2"
     )
     with pytest.raises(InputError, match="has to give it the flags"):
-        planned(dataclasses.replace(spec, argv=("run.sh",)))
+        planned(spec._replace(argv=("run.sh",)))
 
 
 def test_torchtitan() -> None:
@@ -195,7 +194,7 @@ def test_degrees_want_equal_nodes(launcher: str) -> None:
 @pytest.mark.parametrize("field", ["bind_cores", "local_rank_arg", "device_binding"])
 def test_what_only_native_does_is_refused(field: str) -> None:
     given: dict[str, Any] = {field: "worker" if field == "device_binding" else True}
-    spec = dataclasses.replace(spec_of("torchrun", 2), workers=Workers(**given))
+    spec = spec_of("torchrun", 2)._replace(workers=Workers(**given))
     with pytest.raises(InputError, match="torchrun starts the workers itself"):
         process_table(spec)
 

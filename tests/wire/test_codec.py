@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any, get_args
 
 import msgpack
@@ -169,7 +168,7 @@ def test_refused(frame: bytes) -> None:
     ids=repr,
 )  # fmt: skip
 def test_a_world_that_is_none(world: Any) -> None:
-    content = {field.name: getattr(SPEC, field.name) for field in fields(SPEC)}
+    content = SPEC._asdict()
     with pytest.raises(WireError):
         unpack(frame_of("Begin", {"spec": {**content, "world": world, "argv": ["a"], "env": {}}}))
 
