@@ -35,9 +35,9 @@ class Workers(NamedTuple):
         "Give each worker its share of the node's cores.", of=BOTH)] = False
     core_list: Annotated[str | None, Option("--bind-core-list",
         "Share only these cores: 0,2-4,6.", "LIST", of=BOTH)] = None
-    threads: Annotated[int | None, Option("--omp-num-threads --num-cpu-threads-per-process",
-        "OMP_NUM_THREADS. Default: the environment's, else its share of the cores.", "N",
-        1, 65536, of=BOTH)] = None
+    threads: Annotated[int, Option("--omp-num-threads --num-cpu-threads-per-process",
+        "OMP_NUM_THREADS. 0: the environment's, else its share of the cores.", "N",
+        0, 65536, of=BOTH)] = 0
     local_rank_arg: Annotated[bool, Option("--local-rank-arg",
         "Pass --local_rank=N to the program.", of=BOTH)] = False
 

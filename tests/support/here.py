@@ -8,10 +8,14 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from madrun.record.guard_handover import GuardHandover
+from madrun.runner.cli import run_command
 from support.cluster import BIN
 from support.programs import PATIENCE
 
@@ -43,6 +47,24 @@ def madrun(
     )
 
 
+def decided(
+    *words: Words, cwd: Path | None = None, env: Env = None
+) -> subprocess.CompletedProcess[str]:
+    """What madrun decides before it starts anything, in this process: no interpreter is started.
+
+    Without a guard to watch, no job can start.
+    """
+    argv, here, out, err = [os.fspath(word) for word in words], Path.cwd(), StringIO(), StringIO()
+    try:
+        os.chdir(cwd or here)
+        variables = patch.dict(os.environ, environment(**(env or {})), clear=True)
+        with variables, redirect_stdout(out), redirect_stderr(err):
+            status = run_command(argv, -1, GuardHandover())
+    finally:
+        os.chdir(here)
+    return subprocess.CompletedProcess(argv, status, out.getvalue(), err.getvalue())
+
+
 def shown(*words: Words, cwd: Path | None = None, env: Env = None) -> list[str]:
     """The lines that a job which goes well prints, without prefix and in any order: sorted."""
     done = madrun("--no-prefix", *words, cwd=cwd, env=env)
@@ -52,7 +74,7 @@ def shown(*words: Words, cwd: Path | None = None, env: Env = None) -> list[str]:
 
 def planned(*words: Words, cwd: Path | None = None, env: Env = None) -> dict[str, Any]:
     """What a dry run of ``train.py`` says; nobody is contacted."""
-    done = madrun("--dry-run", "--json", "--show-values", *words, "train.py", cwd=cwd, env=env)
+    done = decided("--dry-run", "--json", "--show-values", *words, "train.py", cwd=cwd, env=env)
     assert done.returncode == 0, done.stderr
     plan: dict[str, Any] = json.loads(done.stdout)
     return plan
@@ -60,7 +82,7 @@ def planned(*words: Words, cwd: Path | None = None, env: Env = None) -> dict[str
 
 def refused(*words: Words, cwd: Path | None = None, env: Env = None) -> str:
     """What is said about a mistake: one line, exit status 2, and nothing was started."""
-    done = madrun(*words, "--no-python", "echo", "started", cwd=cwd, env=env)
+    done = decided(*words, "--no-python", "echo", "started", cwd=cwd, env=env)
     assert (done.returncode, done.stdout) == (2, ""), done
     assert done.stderr.count("\n") == 1
     return done.stderr
