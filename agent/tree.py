@@ -7,6 +7,7 @@ parents hide nothing, and no process is ever looked for by name or pattern.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -114,9 +115,15 @@ class Ending:
             self._tell_newcomers()
 
     def _tell_newcomers(self) -> None:
-        """What was forked just then and has lost its parent since, whom nobody else will tell."""
+        """What was forked just then and has lost its parent since, whom nobody else will tell.
+
+        No look at all processes for each of them: some fork faster than that takes.
+        """
         for pid in set(children()) - self._told:
-            self._told |= {pid} | signal_descendants(self._last_told, pid)
+            self._told.add(pid)
+            for number in (self._last_told, signal.SIGCONT):
+                with contextlib.suppress(PermissionError):  # a setuid program of another user
+                    os.kill(pid, number)
 
     def _kill_after(self, grace: float) -> None:
         """A grace that has begun only becomes shorter."""

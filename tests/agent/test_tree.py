@@ -193,19 +193,12 @@ os.wait()
 
 def test_one_that_is_forked_just_as_the_end_begins_has_time_to_save_as_well() -> None:
     late = """
-def on_term(*_):
-    global name
-    if name == "worker":
-        name = "latecomer"
-        if os.fork():
-            os._exit(0)
-    else:
-        say("saved", name)
-        os._exit(0)
-signal.signal(signal.SIGTERM, on_term)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 say("ready")
-while True:
-    wait()
+signal.sigwait([signal.SIGTERM])
+if os.fork() == 0:
+    signal.sigwait([signal.SIGTERM])
+    say("saved latecomer")
 """
     with agent(late) as process:
         assert line(process) == "ready"
