@@ -138,9 +138,8 @@ def _strings(value: Any) -> dict[str, str]:
     return {text(key): text(each) for key, each in _exactly(dict)(value).items()}
 
 
-def _or_none(kind: type) -> Callable[[Any], Any]:
-    read = _exactly(kind)
-    return lambda value: None if value is None else read(value)
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else str(_exactly(str)(value))
 
 
 def _world(value: Any) -> World:
@@ -184,8 +183,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "tuple[tuple[int, ...], ...]": _tuples_of_ints,
     "dict[str, str]": _strings,
     "ExitKind": _exit_kind,
-    "str | None": _or_none(str),
-    "int | None": _or_none(int),
+    "str | None": _text_or_none,
     "World": _world,
     "Master": lambda value: _build(Master, value),
     "Workers": lambda value: _build(Workers, value),
