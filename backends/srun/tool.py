@@ -13,6 +13,8 @@ from madrun.system.errors import InputError
 # What srun and slurmstepd say.
 _LAUNCH_FAILED = r"Task launch for StepId=\S+ failed on node ([^\s:]+): (.*)"
 _NOT_FOUND = r"slurmstepd-(\S+): error: execve\(\): (.*)"
+# Those that srun ends because of it are terminated or killed.
+_DIED = r"srun: error: ([^\s:]+): task \d+: (?!Exited with|Terminated|Killed)(.*)"
 _WAITING = r"srun: Job \S+ step creation (?:temporarily|still) disabled, retrying( \(.*\))?"
 _NOISE = (
     r"_step_signal: |: tasks? [0-9,-]+: (?:Exited with|Terminated|Killed)"
@@ -72,10 +74,13 @@ def find_failure(line: str) -> Failure | None:
     Failure(host='n2', reason='Slurm cannot start a task there: No route')
     """
     launch, program = re.search(_LAUNCH_FAILED, line), re.search(_NOT_FOUND, line)
+    died = re.search(_DIED, line)
     if launch is not None:
         return Failure(launch[1], f"Slurm cannot start a task there: {launch[2]}")
     if program is not None:
         return Failure(program[1], f"cannot be started there: {program[2]}")
+    if died is not None:
+        return Failure(died[1], f"the agent did not start: {died[2]}")
     return None
 
 

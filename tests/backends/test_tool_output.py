@@ -147,6 +147,13 @@ def test_the_last_words_of_the_tool_itself_are_kept() -> None:
     assert words.told() == [f"pdsh@head: line {number}" for number in (17, 18, 19)]
 
 
+def test_an_agent_that_died_before_its_first_word_is_named_under_slurm() -> None:
+    words = Words(HOSTS, PYTHON, srun.TOOL)
+    died = b"srun: error: node02: task 1: CPU time limit exceeded (core dumped)\n"
+    reason = "the agent did not start: CPU time limit exceeded (core dumped)"
+    assert words.take(died) == Ended(1, reason, False)
+
+
 def test_what_slurm_says_of_the_end_of_a_step_does_not_push_its_reason_away() -> None:
     words = Words(HOSTS, PYTHON, srun.TOOL)
     reason = "/usr/bin/env: '/opt/python3': No such file or directory"
