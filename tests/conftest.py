@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # The same examples in each run of CI, so that a red one is about the change; new ones elsewhere.
 hypothesis.settings.register_profile("ci", derandomize=True, database=None)
+hypothesis.settings.register_profile("quick", max_examples=20)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 

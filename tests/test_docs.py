@@ -243,6 +243,7 @@ def outputs(commands: list[str], cwd: Path) -> list[str]:
     return done.stdout.split(f"{mark}\n")[: len(commands)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("console run"), ids=place)
 def test_examples_do_what_is_shown(block: Block, folder: Path) -> None:
     steps = block.steps()

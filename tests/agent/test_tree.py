@@ -225,6 +225,7 @@ wait()
         assert {"saved worker", "saved child", "worker 0", "over True 0"} == rest(process)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", ["0", "0.001"])
 def test_one_that_keeps_forking_cannot_get_away(pause: str) -> None:
     hopper = f"""
@@ -244,6 +245,7 @@ os._exit(0)
         assert rest(process) == {"over True 0"}
 
 
+@pytest.mark.slow
 def test_a_growing_family_cannot_either() -> None:
     bush = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

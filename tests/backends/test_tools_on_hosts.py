@@ -93,6 +93,14 @@ def test_open_mpi_takes_this_machine_by_any_name(cluster: Cluster, name: str) ->
     assert sorted(done.stdout.split()) == ["head", "head"]
 
 
+@pytest.mark.parametrize("names", ["localhost:1,node01:1", "node01:1,localhost:1"])
+def test_open_mpi_takes_this_machine_beside_others(cluster: Cluster, names: str) -> None:
+    words = ("--backend", "openmpi", "--hosts", names, "--no-prefix")
+    done = cluster.run("head", [BIN / "madrun", *words, "--no-python", "hostname"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.split()) == ["head", "node01"]
+
+
 def test_the_tools_message_is_shown_from_its_first_line_on(cluster: Cluster) -> None:
     words = ("--backend", "openmpi", "--hosts", "node01", "--backend-args", "--no-such-option")
     done = cluster.run("head", [BIN / "madrun", *words, "--no-python", "hostname"])

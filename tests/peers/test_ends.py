@@ -15,6 +15,8 @@ from support.jobs import WORKER, of_the_job
 from support.programs import PATIENCE
 from testbed import processes
 
+pytestmark = pytest.mark.slow  # many whole jobs; tests/test_signals.py has the quick ones
+
 
 def test_the_workers_of_a_killed_agent_end() -> None:
     """DeepSpeed #1016, #4003: the agent was killed, its workers kept the GPUs; the exit was 0."""

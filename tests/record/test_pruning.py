@@ -205,6 +205,7 @@ def test_a_job_keeps_what_is_asked_for_and_itself(tmp_path: Path) -> None:
     assert len(names) == 6
 
 
+@pytest.mark.slow
 def test_short_jobs_in_a_row_do_not_pile_up(tmp_path: Path) -> None:
     env = {"MADRUN_JOB_DIR": str(tmp_path), "MADRUN_KEEP_JOBS": "3"}
     for _ in range(12):

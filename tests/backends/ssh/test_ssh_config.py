@@ -153,6 +153,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_login_goes_where_ssh_goes(folder: Path, name: str) -> None:
     config = written(folder, FILES[name])
@@ -165,6 +166,7 @@ def test_a_login_goes_where_ssh_goes(folder: Path, name: str) -> None:
                 assert found in (None, expected), (host, asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
 def test_so_it_does_for_random_files(folder: Path, seed: int) -> None:
     config = written(folder, random_config(random.Random(seed)))
