@@ -9,7 +9,7 @@ import enum
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from madrun.job.event_log import EventLog
 from madrun.job.outcome import (
@@ -29,7 +29,6 @@ from madrun.system.guard_notes import GRACE_NOTE, leave_note
 from madrun.system.loop import Loop, Timer
 from madrun.system.signals import HOLD_OUTPUT, RELEASE_OUTPUT, follow_signals
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.key_line import KeyLine
 from madrun.wire.messages import (
     Concluded,
     Dropped,
@@ -44,6 +43,10 @@ from madrun.wire.messages import (
     Signal,
     StartedLater,
 )
+
+if TYPE_CHECKING:
+    # Not needed, and so not loaded, where no agent is started elsewhere.
+    from madrun.wire.key_line import KeyLine
 
 _OF_A_RANK = Output | Dropped | Exited | InputCredit | StartedLater | Concluded
 _SAY_AFTER, _SAY_AGAIN = 1.0, 5.0  # seconds

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from madrun.job.causes import Causes, Interruption
 from madrun.job.nodes import Nodes
@@ -31,7 +32,6 @@ from madrun.launchers.registry import find
 from madrun.output.failure_report import WorkerEnd
 from madrun.system.exits import FAILED
 from madrun.wire.jobspec import JobSpec
-from madrun.wire.key_line import KeyLine
 from madrun.wire.messages import (
     LAST,
     Begin,
@@ -50,6 +50,10 @@ from madrun.wire.messages import (
     Started,
     TryMaster,
 )
+
+if TYPE_CHECKING:
+    # Not needed, and so not loaded, where no agent is started elsewhere.
+    from madrun.wire.key_line import KeyLine
 
 
 class StateMachine:

@@ -192,7 +192,7 @@ OTHERS = {f"madrun.backends.{name}" for name in ("impi", "mpich", "mvapich", "op
     [
         (
             ("--nproc-per-node", "2", "--no-python", "true"),
-            START | OF_TOOLS | OTHERS | {"madrun.record.pruning"},
+            START | OF_TOOLS | OTHERS | {"madrun.record.pruning", "madrun.wire.key_line"},
         ),
         (
             ("--nproc-per-node", "2", "--launcher", "torchrun", "--dry-run", "x.py"),
