@@ -111,6 +111,7 @@ def test_a_second_signal_of_any_kind_kills_at_once(second: signal.Signals) -> No
     assert job.returncode == 143
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", ["out", "err"])
 def test_a_log_file_that_hangs_does_not_keep_a_job_alive(tmp_path: Path, stream: str) -> None:
     """A full FIFO, as a file server that does not answer would be."""

@@ -55,6 +55,7 @@ def file(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["madrun", "madagent"])
 @pytest.mark.parametrize(
     ("options", "readers"), [([], {0}), (["--stdin", "2"], {2}), (["--stdin", "all"], {0, 1, 2})]

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.here import MADRUN, environment
 from support.programs import PATIENCE
 
@@ -30,6 +32,7 @@ def madrun(*words: str | Path, job_dir: Path, **options: Any) -> subprocess.Pope
     return subprocess.Popen(command, env=environment(), stdin=subprocess.DEVNULL, **options)
 
 
+@pytest.mark.slow
 def test_a_reader_that_sleeps_gets_a_part_and_the_rest_is_counted(tmp_path: Path) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with madrun("--no-python", "seq", str(LINES), job_dir=tmp_path, **pipes) as job:
@@ -71,6 +74,7 @@ def test_a_broken_stderr_is_in_the_record(tmp_path: Path) -> None:
     assert (event["stream"], event["reason"]) == ("stderr", "No space left on device")
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_not_called_slow(tmp_path: Path) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with madrun("--no-python", "seq", str(LINES), job_dir=tmp_path, **pipes) as job:
