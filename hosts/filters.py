@@ -76,10 +76,12 @@ def apply(hosts: Sequence[Host], include: str, exclude: str) -> tuple[Node, ...]
         return tuple(Node(host.name, host.devices) for host in hosts)
     option, text = ("--include", include) if include else ("--exclude", exclude)
     try:
-        named = _named(hosts, parse(text, [host.name for host in hosts]), bool(include))
+        named = _named(hosts, parse(text, [host.name for host in hosts]))
+        chosen = _only if include else _without
+        nodes = [chosen(host, named.get(host.name, set())) for host in hosts]
     except InputError as error:
         raise InputError(f"{option} {_shown(text)}: {error}") from None
-    left = tuple(node for host in hosts if (node := _left(host, named, bool(include))).devices)
+    left = tuple(node for node in nodes if node.devices)
     if not left:
         raise InputError(
             f"{option} {_shown(text)} leaves nothing to run on; hosts are {_listed(hosts)}"
@@ -87,14 +89,20 @@ def apply(hosts: Sequence[Host], include: str, exclude: str) -> tuple[Node, ...]
     return left
 
 
-def _left(host: Host, named: dict[str, set[int]], include: bool) -> Node:
-    slots = named.get(host.name, set())
-    if host.devices == ALL and include and slots:
+def _only(host: Host, slots: set[int]) -> Node:
+    if host.devices == ALL:  # its agent will see whether they are there
         return Node(host.name, ALL if slots == set(ALL) else tuple(sorted(slots)))
-    return Node(host.name, tuple(d for d in host.devices if (d in slots) == include))
+    return Node(host.name, tuple(device for device in host.devices if device in slots))
 
 
-def _named(hosts: Sequence[Host], terms: Sequence[Term], include: bool) -> dict[str, set[int]]:
+def _without(host: Host, slots: set[int]) -> Node:
+    if host.devices == ALL and slots - set(ALL):
+        name = host.name
+        raise InputError(f"which slots {name} has is not said; write {name}:N or slots=N")
+    return Node(host.name, tuple(device for device in host.devices if device not in slots))
+
+
+def _named(hosts: Sequence[Host], terms: Sequence[Term]) -> dict[str, set[int]]:
     """The slots that the terms name on each host, all of them there."""
     there = {host.name: host for host in hosts}
     named: dict[str, set[int]] = {}
@@ -105,21 +113,14 @@ def _named(hosts: Sequence[Host], terms: Sequence[Term], include: bool) -> dict[
                 raise InputError(f"there is no host {_shown(name)}; hosts are {_listed(hosts)}")
             devices = frozenset(there[name].devices)
             slots = devices if wanted is None else wanted
-            if there[name].devices == ALL:
-                _check_open(name, wanted, include)
-            elif missing := slots - devices:
+            missing = slots - devices
+            if missing and there[name].devices != ALL:
                 raise InputError(
                     f"host {name} has no slot {min(missing)}; its slots are"
                     f" {hostlist.fold_numbers(devices)}"
                 )
             named.setdefault(name, set()).update(slots)
     return named
-
-
-def _check_open(name: str, wanted: frozenset[int] | None, include: bool) -> None:
-    """Slots of a host that has all that are there: its agent will see whether these are."""
-    if wanted is not None and not include:
-        raise InputError(f"which slots {name} has is not said; write {name}:N or slots=N")
 
 
 def _joins(pieces: Sequence[str], known: frozenset[str]) -> bool:

@@ -18,6 +18,8 @@ from madrun.backends.ssh.patterns import matches
 from madrun.backends.ssh.settings import DEFAULTS, Asked, expand, home, jump_hosts
 from madrun.system.errors import ClusterError
 
+_Settings = dict[str, list[str]]
+
 _DEPTH = 16  # as in ssh_config(5)
 _LINE = re.compile(r"[ \t\r\n]*([^ \t\r\n\"=]+)[ \t\r\n]*=?[ \t\r\n]*(.*)", re.DOTALL)
 _FLAGS = ("yes", "no", "true", "false")
@@ -50,14 +52,14 @@ tunnel tunneldevice updatehostkeys verifyhostkeydns visualhostkey xauthlocation
 """.split()  # noqa: SIM905  # a list of words
 
 
-def read_settings(name: str, asked: Asked, files: Sequence[str]) -> dict[str, list[str]]:
+def read_settings(name: str, asked: Asked, files: Sequence[str]) -> _Settings:
     """What the user's file and then the system's say of a host, as ``ssh -G`` would.
 
     Raises ClusterError, with file and line, for what is wrong and for what is not understood.
     """
     reader = _Reader(name)
     for path, folder in zip(files, (os.path.join(home(), ".ssh"), "/etc/ssh"), strict=False):
-        reader.read(path, folder)
+        reader.read(path, folder, reader.settings)
     settings = reader.settings
     tokens = {"%": "%", "h": name}
     hostname = expand(settings.get("hostname", [name])[0], tokens, environment=False)
@@ -73,13 +75,16 @@ def read_settings(name: str, asked: Asked, files: Sequence[str]) -> dict[str, li
 
 
 class _Reader:
-    """Collects what the files say of one host."""
+    """Collects what the files say of one host.
+
+    What they say of others goes into a dict that nobody reads: it may be wrong as well.
+    """
 
     def __init__(self, name: str) -> None:
-        self.settings: dict[str, list[str]] = {}
+        self.settings: _Settings = {}
         self._name = name
 
-    def read(self, path: str, folder: str, active: bool = True, depth: int = 0) -> None:
+    def read(self, path: str, folder: str, into: _Settings, depth: int = 0) -> None:
         """One file; what it includes is looked for in ``folder``."""
         if depth > _DEPTH:
             raise ClusterError(f"ssh_config: {path}: too many levels of Include")
@@ -90,7 +95,7 @@ class _Reader:
             return
         except OSError as error:
             raise ClusterError(f"ssh_config: {path}: {error.strerror}") from None
-        never = not active
+        outer = into
         for number, line in enumerate(lines, 1):
             where = f"{path} line {number}"
             found = _LINE.fullmatch(line.rstrip(" \t\r\n\f"))
@@ -103,14 +108,14 @@ class _Reader:
                 continue
             words = split_words(rest, where)
             if keyword == "host":
-                active = not never and _is_for(self._name, _some(words, where))
+                into = outer if _is_for(self._name, _some(words, where)) else {}
             elif keyword == "include":
-                self._include(_some(words, where), folder, active, (where, depth))
+                self._include(_some(words, where), folder, into, (where, depth))
             else:
-                self._take(keyword, rest, words, active, where)
+                _take(keyword, rest, words, into, where)
 
     def _include(
-        self, paths: Sequence[str], folder: str, active: bool, at: tuple[str, int]
+        self, paths: Sequence[str], folder: str, into: _Settings, at: tuple[str, int]
     ) -> None:
         where, depth = at
         for path in paths:
@@ -121,36 +126,29 @@ class _Reader:
                     _refuse(where, f"Include {path}")
                 path = home() + path[1:]
             for each in sorted(glob.glob(os.path.join(folder, path), include_hidden=False)):
-                self.read(each, folder, active, depth + 1)
+                self.read(each, folder, into, depth + 1)
 
-    def _take(
-        self, keyword: str, rest: str, words: Sequence[str], active: bool, where: str
-    ) -> None:
-        if keyword in _PASSED_OVER:
-            return
-        if keyword in _LINES:
-            value = _jump(rest, where) if keyword == "proxyjump" else rest.lstrip(" \t\r\n=")
-            self._set(keyword, [value], active)
-        elif keyword in _LISTS:
-            if len(_some(words, where)) > 1 and "none" in [word.lower() for word in words]:
-                _refuse(where, "none among others")
-            self._set(keyword, list(words), active)
-        elif keyword == "identityfile":
-            if active and _one(words, where) not in self.settings.get(keyword, []):
-                self.settings.setdefault(keyword, []).append(words[0])
-        elif keyword in _WORDS:
-            self._set(keyword, [_checked(keyword, _one(words, where), where)], active)
-        else:
-            _refuse(where, keyword)
 
-    def _set(self, keyword: str, value: list[str], active: bool) -> None:
+def _take(keyword: str, rest: str, words: Sequence[str], into: _Settings, where: str) -> None:
+    if keyword in _PASSED_OVER:
+        return
+    if keyword in _LINES:
+        value = _jump(rest, where) if keyword == "proxyjump" else rest.lstrip(" \t\r\n=")
         # Of ProxyJump and ProxyCommand the one that comes first counts.
-        if keyword == "proxycommand" and "proxyjump" in self.settings:
-            return
-        if keyword == "proxyjump" and "proxycommand" in self.settings:
-            return
-        if active:
-            self.settings.setdefault(keyword, value)
+        either = {"proxyjump", "proxycommand"} if keyword.startswith("proxy") else {keyword}
+        if not either & into.keys():
+            into[keyword] = [value]
+    elif keyword in _LISTS:
+        if len(_some(words, where)) > 1 and "none" in [word.lower() for word in words]:
+            _refuse(where, "none among others")
+        into.setdefault(keyword, list(words))
+    elif keyword == "identityfile":
+        if _one(words, where) not in into.setdefault(keyword, []):
+            into[keyword].append(words[0])
+    elif keyword in _WORDS:
+        into.setdefault(keyword, [_checked(keyword, _one(words, where), where)])
+    else:
+        _refuse(where, keyword)
 
 
 def split_words(text: str, where: str) -> list[str]:
