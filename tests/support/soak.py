@@ -192,7 +192,8 @@ class Round:
         if not any(signal.SIGTERM in signals_of(each.outer_pid, "SigBlk") for each in runner):
             # Before the first line of our code a signal does what it does to Python.
             found = [each for each in found if each not in runner]
-        return [each for each in found if each.state not in "ZT"]
+        # What greets a login is sshd's own, and who waits for it as well.
+        return [each for each in found if each.state not in "ZT" and "motd" not in each.cmdline]
 
     def _send(self, target: Process, number: int) -> None:
         self.hit = f"{signal.Signals(number).name} to {target!s:.140}"
@@ -228,7 +229,8 @@ class Round:
             if number == signal.SIGUSR1:
                 self.allowed = {143}
         elif kind == "worker":
-            self.allowed = {143, as_signal}
+            # Python that is still at its imports makes of a SIGINT an exception, and ends with 1.
+            self.allowed = {143, as_signal, 1 if number == signal.SIGINT else as_signal}
         elif kind == "worker's child":
             self.allowed = {143}
         elif kind == "agent":
