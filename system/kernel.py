@@ -53,11 +53,13 @@ def children() -> list[int]:
 def kill_children(spare: int = 0) -> None:
     """SIGKILL to every child but ``spare``. What a dead child leaves becomes our child in turn:
     called again after each death until none is left, this ends the whole tree, however the
-    processes fork, detach or hide."""
+    processes fork, detach or hide. One that leads a process group is killed with its group: half
+    of a tool must not mourn the other (srun's second process has Slurm kill the agents' guards)."""
     for pid in children():
         if pid != spare:
             try:
-                os.kill(pid, signal.SIGKILL)
+                kill = os.killpg if os.getpgid(pid) == pid else os.kill
+                kill(pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 continue  # reaped meanwhile / a setuid program of another user
 

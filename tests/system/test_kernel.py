@@ -52,6 +52,27 @@ def test_children_of_other_threads_count() -> None:
         started[0].wait()
 
 
+def test_a_leader_of_a_group_is_killed_with_its_group() -> None:
+    """srun's second process would have Slurm kill the agents' guards."""
+    script = """
+import os, subprocess, sys
+from madrun.system import kernel
+heir = "import os; os.write(1, b'up '); os.read(0, 1); os.write(1, b'mourns')"
+tool = f"import subprocess, sys, time; pipe = subprocess.PIPE\\n" \\
+       f"subprocess.Popen([sys.executable, '-c', {heir!r}], stdin=pipe); time.sleep(600)"
+subprocess.Popen([sys.executable, "-c", tool], start_new_session=True)
+sys.stdin.readline()
+kernel.kill_children()
+"""
+    with program(script) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.read(3) == b"up "
+        process.stdin.write(b"now\n")
+        process.stdin.flush()
+        assert process.stdout.read() == b""
+
+
 def test_a_subreaper_adopts_a_daemon() -> None:
     script = f"""
 import os, subprocess
