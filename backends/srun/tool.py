@@ -13,8 +13,8 @@ from madrun.system.errors import InputError
 # What srun and slurmstepd say.
 _LAUNCH_FAILED = r"Task launch for StepId=\S+ failed on node ([^\s:]+): (.*)"
 _NOT_FOUND = r"slurmstepd-(\S+): error: execve\(\): (.*)"
-# Those that srun ends because of it are terminated or killed.
-_DIED = r"srun: error: ([^\s:]+): task \d+: (?!Exited with|Terminated|Killed)(.*)"
+# Those that srun ends because of it are terminated, and killed only much later.
+_DIED = r"srun: error: ([^\s:]+): task \d+: (?!Exited with|Terminated)(.*)"
 _WAITING = r"srun: Job \S+ step creation (?:temporarily|still) disabled, retrying( \(.*\))?"
 _NOISE = (
     r"_step_signal: |: tasks? [0-9,-]+: (?:Exited with|Terminated|Killed)"

@@ -147,11 +147,11 @@ def test_the_last_words_of_the_tool_itself_are_kept() -> None:
     assert words.told() == [f"pdsh@head: line {number}" for number in (17, 18, 19)]
 
 
-def test_an_agent_that_died_before_its_first_word_is_named_under_slurm() -> None:
+@pytest.mark.parametrize("how", ["CPU time limit exceeded (core dumped)", "Killed"])
+def test_an_agent_that_died_before_its_first_word_is_named_under_slurm(how: str) -> None:
     words = Words(HOSTS, PYTHON, srun.TOOL)
-    died = b"srun: error: node02: task 1: CPU time limit exceeded (core dumped)\n"
-    reason = "the agent did not start: CPU time limit exceeded (core dumped)"
-    assert words.take(died) == Ended(1, reason, False)
+    died = f"srun: error: node02: task 1: {how}\n".encode()
+    assert words.take(died) == Ended(1, f"the agent did not start: {how}", False)
 
 
 def test_what_slurm_says_of_the_end_of_a_step_does_not_push_its_reason_away() -> None:
@@ -165,7 +165,7 @@ def test_what_slurm_says_of_the_end_of_a_step_does_not_push_its_reason_away() ->
         "srun: error: node02: task 1: Exited with exit code 127",
         cancelled,
         "srun: error: node01: task 0: Terminated",
-        "srun: error: node03: task 2: Killed",
+        "srun: error: node03: task 2: Terminated",
         "srun: Force Terminated StepId=23.0",
     ):
         assert words.take(line.encode() + b"\n") is None
