@@ -43,6 +43,7 @@ from madrun.system.signals import (
 )
 
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: the terminal, which reached the core as well
+_REAPER_LIMIT = 2.0  # seconds for the reaper to end what is left; then we do
 _SWEEP_LIMIT = 5.0  # seconds to wait for killed processes: one may be stuck in the kernel
 _STOPPED_LIMIT = 5.0  # seconds a core may stay stopped while its workers run on
 _COLLECT_AFTER = 50_000  # new objects: a start makes some 20,000, and keeps them
@@ -280,14 +281,18 @@ class _Guard:
                 self._note(told)
 
     def _sweep(self) -> None:
-        deadline = time.monotonic() + _SWEEP_LIMIT
+        """The reaper ends what is left below it: killed first, it could not go on where a tool
+        kills us before we are done."""
+        begun = time.monotonic()
         while True:
             self._reap()
             left = children()
             if not left:
                 return
-            kill_children()
-            rest = deadline - time.monotonic()
+            spent = time.monotonic() - begun
+            is_patient = spent < _REAPER_LIMIT
+            kill_children(spare=self._reaper.pid if is_patient else 0)
+            rest = (_REAPER_LIMIT if is_patient else _SWEEP_LIMIT) - spent
             if rest <= 0:
                 names = "; ".join(command_of(pid) for pid in left)
                 _say(f"{self._name}: could not be ended: {names}")

@@ -117,6 +117,27 @@ def test_any_two_of_guard_reaper_and_core_may_be_killed_at_once(killed: tuple[in
             wait_gone(pid)
 
 
+def test_a_guard_that_is_killed_while_it_cleans_up_leaves_the_rest_to_the_reaper() -> None:
+    """A tool kills it so, when the runner and the agent's core are killed together."""
+    before = """
+whole = guard.kill_children
+def begun(spare=0):
+    whole(spare)
+    os.kill(os.getpid(), signal.SIGKILL)
+guard.kill_children = begun
+"""
+    with program(guarded(FAMILY + "os.kill(os.getpid(), signal.SIGKILL)", before)) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        said = b""
+        while said.count(b" ") < 3:
+            said += os.read(process.stdout.fileno(), 100)
+        process.stdin.write(b"now\n")
+        process.stdin.flush()
+        for pid in said.split():
+            wait_gone(int(pid))
+
+
 def test_the_core_sees_that_its_guard_is_gone() -> None:
     core = """
 import select
