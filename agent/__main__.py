@@ -41,6 +41,10 @@ def _core(handover: GuardHandover, guard_fd: int) -> int:
         except MadrunError as error:
             sys.stderr.write(f"madagent: {error}\n")
             return error.exit_status
+    if sys.argv[1:2] == ["--pod"]:
+        from madrun.agent.standalone.pod import run_pod
+
+        return run_pod(sys.argv[2], guard_fd, handover)
     from madrun.agent.cli import run_command
 
     return run_command(sys.argv[1:], guard_fd, handover)

@@ -16,6 +16,10 @@ from madrun.system.loop import Loop
 if TYPE_CHECKING:
     # Not needed, and so not loaded, to choose a backend.
     from madrun.job.coordinator import Link
+    from madrun.options.request import Request
+    from madrun.record.guard_handover import GuardHandover
+    from madrun.record.recorder import RecordedJob
+    from madrun.wire.jobspec import JobSpec
     from madrun.wire.key_line import KeyLine
     from madrun.wire.messages import Message
 
@@ -151,6 +155,21 @@ def never(situation: Situation) -> str:
     return ""
 
 
+class WholeJob(NamedTuple):
+    """A job for a backend that carries it out from the first object to the last.
+
+    The record, the guard and the loop are those of every job: see madrun.runner.launch.
+    """
+
+    request: Request
+    spec: JobSpec
+    recorded: RecordedJob
+    guard_fd: int
+    handover: GuardHandover
+    loop: Loop
+    notes: tuple[str, ...] = ()
+
+
 InProcess = Callable[[Loop, Callable[[int, "Message"], None], int], "Link"]
 
 
@@ -166,6 +185,9 @@ class Backend(NamedTuple):
     ``auto`` takes the first backend inside an ``allocation`` of its scheduler, else the first that
     ``applies``, which says why; the registry has the order. ``refuses`` says why this backend
     cannot do a job; empty where it can.
+
+    A backend may make the ``hosts`` itself, for a request and a job id; then it carries out the
+    ``whole`` job, returns its exit status, and ``show`` is what ``--dry-run`` prints of it.
     """
 
     name: str
@@ -177,6 +199,9 @@ class Backend(NamedTuple):
     allocation: Callable[[Mapping[str, str], int | None], Allocation | None] = no_allocation
     applies: Callable[[Situation], str] = never
     refuses: Callable[[Situation], str] = never
+    hosts: Callable[[Request, str], Allocation] | None = None
+    whole: Callable[[WholeJob], int] | None = None
+    show: Callable[[Request, JobSpec], str] | None = None
 
 
 def runs_isolated(environ: Mapping[str, str]) -> bool:

@@ -204,6 +204,24 @@ class Submit(NamedTuple):
     section: Mapping[str, str] = _NOTHING
 
 
+class Kubernetes(NamedTuple):
+    """How pods are made. ``section`` is the config's."""
+
+    image: Annotated[str, Option("--image",
+        "For --backend kubernetes: the container image in which the program runs.", "IMAGE")] = ""
+    agent_image: Annotated[str, Option("--agent-image",
+        "An image that has madrun in /opt/madrun, for an --image that has none.", "IMAGE")] = ""
+    ship: Annotated[tuple[str, ...], Option("--ship",
+        "Copy this script or folder into the pods, at most 1 MiB in all. Repeatable.",
+        "PATH")] = ()
+    settings: Annotated[tuple[str, ...], Option("--k8s",
+        "A setting of the config's section k8s: namespace, memory, ... Repeatable.",
+        "NAME=VALUE")] = ()
+    detach: Annotated[bool, Option("--detach",
+        "Return once the job runs; it does not need this command any more.")] = False
+    section: Mapping[str, str] = _NOTHING
+
+
 class Request(NamedTuple):
     """All that one command line and its config ask for, by headings of the help.
 
@@ -225,6 +243,7 @@ class Request(NamedTuple):
     serving: Annotated[Serving, "Inference servers"] = Serving()
     config: Annotated[Config, "From a file"] = Config()
     submit: Annotated[Submit, "Slurm"] = Submit()
+    kubernetes: Annotated[Kubernetes, "Kubernetes"] = Kubernetes()
     dry_run: Annotated[bool, Option("--dry-run",
         "Show who would run what; contact nobody.")] = False
     origins: Mapping[str, str] = _NOTHING

@@ -26,7 +26,10 @@ _SHOWN_ENV = ("RANK", "LOCAL_RANK", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES
 
 
 def describe(plan: Plan, as_json: bool) -> str:
-    """The plan as text or as one JSON object."""
+    """The plan as text or as one JSON object; or what its backend makes of it."""
+    show = backends.find(plan.backend).show
+    if show is not None:
+        return show(plan.request, plan.spec)
     content = as_object(plan)
     if as_json:
         return json.dumps(content, indent=2)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 import madrun
-from madrun.backends.base import Backend
+from madrun.backends.base import Backend, WholeJob
 from madrun.backends.registry import find
 from madrun.job.coordinator import Assignment, Coordinator
 from madrun.job.job_artifacts import JobArtifacts, artifact_options, recorded_job
@@ -30,6 +30,10 @@ def launch(plan: Plan, guard_fd: int, handover: GuardHandover, loop: Loop) -> in
     must not become the exit status. Who lives on closes it.
     """
     backend = find(plan.backend)
+    if backend.whole is not None:
+        recorded = recorded_plan(plan)
+        whole = WholeJob(plan.request, plan.spec, recorded, guard_fd, handover, loop, plan.notes)
+        return backend.whole(whole)
     if backend.session is not None:
         from madrun.runner.remote import check_remote
 

@@ -43,12 +43,12 @@ class Plan(NamedTuple):
 def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: str) -> Plan:
     """The plan; ``python`` is the runner's own interpreter. Raises InputError."""
     request = with_backend(request)
-    job = _scheduled(request, environ)
+    job_id = time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex()
+    job = _made(request, job_id) or _scheduled(request, environ)
     resources = _resources(request, environ, job)
     choice = _choice(request, resources, job)
     if choice.backend.in_process is not None:
         resources = _with_own_slots(request, resources)
-    job_id = time.strftime("%Y%m%d-%H%M%S-") + os.urandom(3).hex()
     job_dir = jobs_folder(request.record.job_dir, environ, cwd)
     spec = job_spec(request, resources.world, job_id, cwd, python)
     spec = spec._replace(
@@ -88,6 +88,14 @@ def with_backend(request: Request) -> Request:
     )
 
 
+def _made(request: Request, job_id: str) -> Allocation | None:
+    """The hosts of a backend that makes them itself, whatever hostfile there is."""
+    if request.nodes.backend == backends.AUTO:
+        return None
+    backend = backends.find(request.nodes.backend)
+    return backend.hosts(request, job_id) if backend.hosts is not None else None
+
+
 def _scheduled(request: Request, environ: Mapping[str, str]) -> Allocation | None:
     """The scheduler's job whose nodes are meant where nobody names any."""
     if request.place.node_rank is not None or names_hosts(request.selection, environ):
@@ -97,6 +105,8 @@ def _scheduled(request: Request, environ: Mapping[str, str]) -> Allocation | Non
 
 def _resources(request: Request, environ: Mapping[str, str], job: Allocation | None) -> Resources:
     scheduled = (job.hosts, job.name) if job else None
+    if job is not None:
+        environ = {}  # no hostfile of the environment is meant
     read = {key: origin for key, origin in request.origins.items() if TYPED not in origin}
     return resolve(request.selection, environ, _count_devices, scheduled=scheduled, said_by=read)
 

@@ -39,7 +39,7 @@ LIMIT = 60.0  # seconds for one block
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.*?) *$", re.MULTILINE)
-_OPTION = re.compile(r"`(-[-a-z]*[a-zA-Z])`")
+_OPTION = re.compile(r"`(-[-a-z0-9]*[a-zA-Z0-9])`")
 # What is another one in each run, as it is compared.
 _VARYING = [
     (re.compile(r"\bpid \d+"), "pid N"),

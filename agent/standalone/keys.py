@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from madrun.agent.standalone.credential import (
     Credential,
@@ -16,6 +18,16 @@ from madrun.agent.standalone.credential import (
 )
 from madrun.record.job_folder import make_private
 from madrun.system.errors import ClusterError
+
+
+class KeySource(Protocol):
+    """Where the agents of a job have their credential from."""
+
+    def on_node_zero(self) -> AbstractContextManager[Credential]:
+        """The credential to ask for, while the agents meet; raises ClusterError for none."""
+
+    def named(self, name: str) -> Credential:
+        """The credential that node 0 asks for; raises ClusterError where we have none such."""
 
 
 class Keys:

@@ -26,6 +26,7 @@ from madrun.launchers.process_table import process_table
 from madrun.options.request import Request
 from madrun.output.console import Console
 from madrun.output.progress import Progress
+from madrun.record.event import Listener
 from madrun.record.guard_handover import GuardHandover
 from madrun.record.job_folder import jobs_folder
 from madrun.record.recorder import RecordedJob
@@ -37,7 +38,7 @@ from madrun.wire.messages import Message
 
 if TYPE_CHECKING:
     # Not needed, and so not loaded, where a node is alone.
-    from madrun.agent.standalone.keys import Keys
+    from madrun.agent.standalone.keys import KeySource
     from madrun.agent.standalone.rendezvous import Host, Meeting
     from madrun.agent.standalone.srun_watch import SrunWatch
     from madrun.wire.runner_channel import RunnerChannel
@@ -50,7 +51,7 @@ class Setting(NamedTuple):
     """What a node needs to coordinate a job, besides the job spec.
 
     ``on_silence`` is called at the end where a node fell silent: it may still run. ``srun`` is
-    watched where one has started us.
+    watched where one has started us. ``listeners`` are told of the job's events.
     """
 
     request: Request
@@ -58,6 +59,7 @@ class Setting(NamedTuple):
     handover: GuardHandover
     on_silence: Callable[[], None] = lambda: None
     srun: SrunWatch | None = None
+    listeners: Sequence[Listener] = ()
 
 
 def spec_of_request(request: Request, world: World, job_id: str) -> JobSpec:
@@ -77,7 +79,7 @@ def run_here(spec: JobSpec, node_rank: int, setting: Setting) -> int:
 
 def meet_and_run(
     meeting: Meeting,
-    keys: Keys,
+    keys: KeySource,
     capacity: NodeCapacity,
     spec_of: Callable[[Mapping[int, NodeCapacity]], JobSpec],
     setting: Setting,
@@ -102,7 +104,7 @@ def meet_and_run(
     return _Coordinated(loop, spec, setting, nodes, host).run()
 
 
-def _follow(meeting: Meeting, keys: Keys, capacity: NodeCapacity, guard_fd: int) -> int:
+def _follow(meeting: Meeting, keys: KeySource, capacity: NodeCapacity, guard_fd: int) -> int:
     """Every other node: come to node 0, do what it says, end with its exit status."""
     from madrun.agent.joined_agent import JoinedAgent, watch_end
     from madrun.agent.standalone.rendezvous import RefusedError, come
@@ -150,6 +152,7 @@ class _Coordinated:
         self._artifacts = JobArtifacts(
             self._recorded(), artifact_options(setting.request), setting.handover
         )
+        self._artifacts.listeners += setting.listeners
         self._coordinator = Coordinator(
             loop,
             Assignment(spec, madrun.__version__, setting.request.ssh.connect_timeout, node_ranks),

@@ -66,10 +66,7 @@ def configured(request: Request, environ: Mapping[str, str]) -> Request:
     _check_counts(settings, request)
     request = _by_hand(settings, request, typed)
     if where == KUBERNETES and not typed & _WHERE:
-        raise InputError(
-            f"{settings.sections['k8s']}: k8s: Kubernetes is not in this version;"
-            " the section was read and is right"
-        )
+        request = changed(request, {"backend": "kubernetes"})
     if where == SLURM and not typed & _WHERE and not environ.get(_INSIDE_SLURM):
         request = changed(request, {"submit": SLURM})
     origins = origins_of(settings, found, typed)
@@ -92,11 +89,13 @@ def _with_sections(settings: Settings, request: Request, argv: tuple[str, ...]) 
     """The request with the sections that no option stands for."""
     program, vendor = request.program, settings.get("gpu_vendor")
     slurm = {name: each.value for name, each in settings.under("slurm").items() if each.value}
+    kubernetes = {name: each.value for name, each in settings.under("k8s").items() if each.value}
     launcher = registry.find(with_backend(request).program.launcher)
     return request._replace(
         program=program._replace(argv=argv, section=_options(settings, launcher)),
         environment=request.environment._replace(section=_variables(settings)),
         submit=request.submit._replace(section=slurm),
+        kubernetes=request.kubernetes._replace(section=kubernetes),
         selection=request.selection._replace(gpu_vendor=vendor.value if vendor else ""),
     )
 
@@ -135,7 +134,9 @@ def deployment(settings: Settings) -> str:
 
 
 def _first(settings: Settings, places: Sequence[str]) -> Setting | None:
-    return next(filter(None, map(settings.get, places)), None)
+    found = (settings.get(place) for place in places)
+    # No GPU says nothing of the workers.
+    return next((each for each in found if each is not None and each.value != "0"), None)
 
 
 def _program(settings: Settings) -> tuple[str, ...]:
@@ -156,7 +157,7 @@ def _check_counts(settings: Settings, request: Request) -> None:
             " they must agree"
         )
     most, want = per_node or settings.get("k8s.gpu_count"), request.selection.workers
-    if most and (want or 0) > int(most.value):
+    if most and 0 < int(most.value) < (want or 0):
         raise InputError(
             f"nproc_per_node is {want}, but {most.origin} is {most.value};"
             " a node cannot have more workers than GPUs"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from madrun.backends.kubernetes.keys import SECTION as KUBERNETES
 from madrun.launchers.registry import built_in, find
 from madrun.launchers.registry import names as names_of_launchers
 from madrun.options.option_types import (
@@ -37,13 +38,6 @@ def names(name: str, value: object) -> str:
     listed = value if isinstance(value, list) else line(name, value).split(",")
     found = [line(f"{name}[{at}]", each).strip() for at, each in enumerate(listed)]
     return ",".join(filter(None, found))
-
-
-def structure(name: str, value: object) -> str:
-    """A list or section at which only a later version looks."""
-    if not isinstance(value, dict | list):
-        raise InputError(f"{name} must be a section or a list, got {shown(value)}")
-    return ""
 
 
 def anything(name: str, value: object) -> str:
@@ -87,24 +81,6 @@ SLURM: Section = {
     "network_interface": line,
     "results_dir": anything,
     "shared_workspace": anything,
-}
-KUBERNETES: Section = {
-    "kubeconfig": line,
-    "namespace": line,
-    "image": line,
-    "gpu_resource_name": line,
-    "gpu_count": count,
-    "memory": line,
-    "memory_limit": line,
-    "cpu": line,
-    "cpu_limit": line,
-    "image_pull_policy": choice("always", "ifnotpresent", "never"),
-    "ttl_seconds_after_finished": number,
-    "node_selector": structure,
-    "tolerations": structure,
-    "secrets": structure,
-    "volumes": structure,
-    "service_account": line,
 }
 MULTI_NODE_ARGS: Section = {
     "RUNNER": choice("torchrun", "mpirun"),

@@ -19,10 +19,11 @@ def test_each_is_found_by_its_names_in_any_spelling(backend: Backend) -> None:
     for name in (backend.name, backend.name.upper(), *backend.aliases):
         assert find(name) is backend
         assert is_known(name)
-    assert (backend.session is None) != (backend.in_process is None)
+    ways = (backend.session, backend.in_process, backend.whole)
+    assert len([way for way in ways if way is not None]) == 1
 
 
-@pytest.mark.parametrize("name", ["", "os", "base", "tools", "registry", "kubernetes", "../ssh"])
+@pytest.mark.parametrize("name", ["", "os", "base", "tools", "registry", "kube", "../ssh"])
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
     with pytest.raises(InputError, match="known are auto, srun, local, ssh, "):
         find(name)

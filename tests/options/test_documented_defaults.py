@@ -14,7 +14,7 @@ _ROW = re.compile(r"^\| (`-.*?) \| (both|madrun|madagent) \| (.*) \|$", re.MULTI
 ROWS = {
     name.replace("\\|", "|"): (of, meaning)
     for names, of, meaning in _ROW.findall(PAGE.read_text(encoding="utf-8"))
-    for name in re.findall(r"`(-[-a-zA-Z]*)`", names)
+    for name in re.findall(r"`(-[-a-zA-Z0-9]*)`", names)
 }
 
 

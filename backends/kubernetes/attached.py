@@ -1,0 +1,365 @@
+"""A job in pods from its first object to its last, as the command that started it sees it.
+
+Pod 0 coordinates the job, and reports its end; this is its terminal, and its lease. What only
+Kubernetes knows (a pod without a node, an image that is not there, an eviction) is said here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from madrun.agent.standalone.credential import SharedKey
+from madrun.agent.standalone.pod_job import KEY_FILE
+from madrun.backends.base import WholeJob
+from madrun.backends.kubernetes.api import Api, ApiError, Object, UnreachableError, connect
+from madrun.backends.kubernetes.cluster_job import ClusterJob, check_permissions
+from madrun.backends.kubernetes.link import Link
+from madrun.backends.kubernetes.manifests import JOB_LABEL, PodJob
+from madrun.backends.kubernetes.pods import PodPhase, PodState, state_of
+from madrun.backends.kubernetes.request import pod_job, section_of
+from madrun.backends.kubernetes.terminal import Terminal
+from madrun.backends.kubernetes.verdict import (
+    Verdict,
+    coordinator_ended,
+    not_started,
+    of_interest,
+    removed,
+    stopped,
+    without_coordinator,
+)
+from madrun.backends.kubernetes.watch import Watch
+from madrun.job.spec import working_folder
+from madrun.options.request import Request
+from madrun.system.errors import ClusterError
+from madrun.system.exits import FAILED
+from madrun.system.loop import Timer
+from madrun.system.signals import follow_signals
+
+_LAST_FRAME = 6.0  # seconds for the end of the coordinator to come, once its pod has ended
+_STATUS_LIMIT = 3.0  # seconds for Kubernetes to say what it knows of a pod that has ended
+_END_ALLOWANCE = 25.0  # seconds beyond the grace
+_GONE_ALLOWANCE = 45.0
+_LOST_LIMIT = 15.0  # seconds for which pod 0 may not be reached while the API server answers
+
+
+def run_job(whole: WholeJob) -> int:
+    """See madrun.backends.kubernetes.entry; raises InputError and ClusterError."""
+    asked = whole.request.kubernetes
+    request = _with_color(whole.request)
+    job = pod_job(request, whole.spec, working_folder(), attached=not asked.detach)
+    api = connect(job.settings, os.environ)
+    check_permissions(api, bool(job.files), not asked.detach)
+    return _Life(whole, job, api).run()
+
+
+def _with_color(request: Request) -> Request:
+    """The pod cannot see whether we are a terminal."""
+    if request.console.color != "auto":
+        return request
+    shown = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    color = "always" if shown else "never"
+    return request._replace(console=request.console._replace(color=color))
+
+
+class _Life:
+    def __init__(self, whole: WholeJob, job: PodJob, api: Api) -> None:
+        self._whole, self._job, self._api, self._loop = whole, job, api, whole.loop
+        self._detach = whole.request.kubernetes.detach
+        self._cluster_job = ClusterJob(api, job)
+        self._terminal = Terminal(whole, self._loop)
+        self._pods: dict[int, PodState] = {}
+        self._gone: set[str] = set()
+        self._said: set[str] = set()
+        self._watches: list[Watch] = []
+        self._link: Link | None = None
+        self._is_up = self._has_been_up = False
+        self._runs = False  # the workers have been started
+        self._verdict: Verdict | None = None
+        self._stopped_by = 0
+        self._timers: list[Timer] = []
+        self._removing = self._job_is_gone = self._deleted = False
+        self._left_at: float | None = None
+
+    def run(self) -> int:
+        """Until the job is over and its objects are gone; returns its exit status."""
+        self._loop.watch(self._whole.guard_fd, self._guard_gone)
+        follow_signals(self._loop, self._stop, self._pass_on)
+        with self._terminal:
+            for note in self._whole.notes:
+                self._terminal.note(note)
+            try:
+                self._cluster_job.create()
+                self._follow()
+                self._loop.run()
+            except ClusterError as error:
+                self._decide(Verdict(FAILED, str(error)))
+            return self._conclude()
+
+    # ---- the start
+
+    def _follow(self) -> None:
+        name = self._job.names.job
+        self._terminal.note(f"Kubernetes job {name} in the namespace {self._api.namespace}")
+        selector = {"labelSelector": f"{JOB_LABEL}={name}"}
+        self._watch("v1", "pods", selector, self._pod_changed)
+        self._watch(
+            "batch/v1", "jobs", {"fieldSelector": f"metadata.name={name}"}, self._job_changed
+        )
+        self._watch("v1", "events", {}, self._event)
+        self._later(self._whole.spec.limits.launch, self._launch_is_late)
+
+    def _watch(
+        self, group: str, resource: str, query: dict[str, str],
+        on_change: Callable[[Object, bool], None],
+    ) -> None:  # fmt: skip
+        def changed(content: Object, gone: bool) -> None:
+            self._loop.post(lambda: on_change(content, gone))
+
+        def refused(error: ApiError) -> None:
+            self._loop.post(lambda: self._decide(Verdict(FAILED, str(error))))
+
+        watch = Watch(self._api, self._api.path(group, resource), query, changed, refused)
+        self._watches.append(watch)
+        watch.start()
+
+    def _later(self, delay: float, callback: Callable[[], None]) -> None:
+        self._timers.append(self._loop.call_later(delay, callback))
+
+    # ---- what Kubernetes tells
+
+    def _pod_changed(self, content: Object, gone: bool) -> None:
+        pod = state_of(content)
+        known = self._pods.get(pod.node_rank)
+        if known is not None and known.uid != pod.uid:
+            return  # Kubernetes replaces one that it took away; this job ends
+        self._pods[pod.node_rank] = pod
+        if gone:
+            self._gone.add(pod.uid)
+        if self._verdict is not None:
+            self._check_removed()
+            return
+        if not self._runs and pod.words and pod.phase is not PodPhase.ENDED:
+            self._say_once(f"{self._host(pod.node_rank)}: {pod.words}")
+        if pod.node_rank == 0:
+            self._coordinator_changed(pod, gone)
+        if not self._runs and (pod.hopeless or pod.phase is PodPhase.ENDED):
+            self._not_started()
+        self._check_detached()
+
+    def _coordinator_changed(self, pod: PodState, gone: bool) -> None:
+        if pod.phase is PodPhase.RUNNING and self._link is None and not self._detach:
+            self._link = Link(
+                lambda: self._api.forward(pod.name, self._job.names.ports()[1]),
+                SharedKey("pod", self._job.secret[KEY_FILE]),
+                self._whole.spec.job_id,
+                self._terminal.frame_taker(self._over, self._state_of_job),
+                lambda up, reason: self._loop.post(lambda: self._link_is(up, reason)),
+            )
+            self._terminal.attach(self._link)
+            self._link.start()
+        if (pod.phase is PodPhase.ENDED or gone) and self._runs and self._left_at is None:
+            self._left_at = time.monotonic()
+            self._later(_LAST_FRAME, self._coordinator_is_gone)
+
+    def _coordinator_is_gone(self) -> None:
+        self._decide(coordinator_ended(self._pods[0], self._host(0), self._log_of(0)))
+
+    def _job_changed(self, content: Object, gone: bool) -> None:
+        if content["metadata"].get("uid") != self._cluster_job.owner["metadata"]["uid"]:
+            return
+        self._job_is_gone = self._job_is_gone or gone
+        if self._verdict is not None:
+            self._check_removed()
+        elif (gone or content["metadata"].get("deletionTimestamp")) and not self._deleted:
+            # The pods are told to end, and pod 0 reports it.
+            self._deleted = True
+            limit = self._whole.spec.limits.grace + _LAST_FRAME if self._runs else 0.0
+            self._later(limit, lambda: self._decide(removed(self._job.names.job)))
+
+    def _event(self, content: Object, gone: bool) -> None:
+        """What no pod's status tells: a volume that is not there, a pod that may not be made."""
+        involved, name = content.get("involvedObject") or {}, self._job.names.job
+        about = str(involved.get("name", ""))
+        if self._verdict is not None or self._runs or content.get("type") != "Warning":
+            return
+        if about != name and not about.startswith(f"{name}-"):
+            return
+        if content.get("reason") in ("FailedCreate", "FailedMount"):
+            message = " ".join(str(content.get("message", "")).split())
+            where = about.rpartition("-")[0] if about != name else name
+            self._say_once(
+                f"{where}: {content['reason']}: {message}", key=f"{where} {content['reason']}"
+            )
+
+    # ---- what pod 0 tells
+
+    def _link_is(self, up: bool, reason: str) -> None:
+        self._is_up = up
+        self._has_been_up = self._has_been_up or up
+        if up:
+            self._left_at = None
+            return
+        if self._has_been_up and self._verdict is None and self._left_at is None:
+            self._left_at = time.monotonic()
+            self._later(_LOST_LIMIT, self._look_whether_lost)
+
+    def _look_whether_lost(self) -> None:
+        """The connection is broken for some time: by whose fault? An API server is waited for."""
+        if self._is_up or self._verdict is not None:
+            return
+        try:
+            path = self._api.path("v1", "pods", "")
+            found = self._api.request(
+                "GET", path, query={"labelSelector": f"{JOB_LABEL}={self._job.names.job}"}
+            )
+        except UnreachableError:
+            self._later(_LOST_LIMIT, self._look_whether_lost)
+            return
+        for each in found.get("items") or ():
+            self._pod_changed(each, gone=False)
+        if self._verdict is None:
+            self._decide(without_coordinator(self._pods.get(0), self._host(0)))
+
+    def _state_of_job(self, state: str) -> None:
+        self._runs = self._runs or state in ("starting", "running", "ending", "over")
+
+    def _over(self, status: int) -> None:
+        self._decide(Verdict(status))
+
+    # ---- what the user and the clock tell
+
+    def _stop(self, number: int) -> None:
+        first = not self._stopped_by
+        self._stopped_by = self._stopped_by or number
+        if self._removing:
+            self._loop.stop()  # nobody waits any more for what is being removed
+        elif self._link is None or not self._has_been_up:
+            self._decide(stopped(self._stopped_by))
+        else:
+            self._link.signal(number)
+            if first:
+                limit = self._whole.spec.limits.grace + _END_ALLOWANCE
+                self._later(limit, lambda: self._decide(stopped(number)))
+
+    def _pass_on(self, number: int) -> None:
+        if self._link is not None:
+            self._link.signal(number)
+
+    def _guard_gone(self) -> None:
+        self._loop.unwatch(self._whole.guard_fd)
+        self._stop(signal.SIGTERM)
+
+    def _launch_is_late(self) -> None:
+        ready = [pod for pod in self._pods.values() if pod.phase is PodPhase.RUNNING]
+        everybody = len(ready) == self._job.nnodes
+        if self._verdict is None and not self._runs and not (everybody and self._has_been_up):
+            self._not_started()
+
+    def _not_started(self) -> None:
+        limit = self._whole.spec.limits.launch
+        hosts = [self._host(index) for index in range(self._job.nnodes)]
+        logs = {
+            index: self._log_of(index)
+            for index, pod in self._pods.items()
+            if pod.phase is PodPhase.ENDED and pod.status is not None
+        }
+        self._decide(not_started(hosts, self._pods, limit, logs, self._said))
+
+    def _check_detached(self) -> None:
+        states = [pod.phase for pod in self._pods.values()]
+        if self._detach and states.count(PodPhase.RUNNING) == self._job.nnodes:
+            self._verdict = Verdict(0)
+            self._loop.stop()
+
+    # ---- the end
+
+    def _decide(self, verdict: Verdict) -> None:
+        if self._verdict is None:
+            self._verdict = verdict
+            self._loop.stop()
+
+    def _conclude(self) -> int:
+        verdict = self._verdict
+        assert verdict is not None
+        if self._detach and not verdict.status:
+            self._terminal.announce(self._job.names.job)
+            self._close()
+            return 0
+        self._terminal.conclude(verdict, self._job.names.job)
+        if self._runs and verdict.status and not self._stopped_by:
+            self._wait_for_reasons()
+        for line in of_interest(self._pods.values(), self._host):
+            self._terminal.say(line)
+        self._remove()
+        self._close()
+        return verdict.status
+
+    def _wait_for_reasons(self) -> None:
+        """Kubernetes knows why a pod has ended a second or two after it."""
+        if not all(pod.phase is PodPhase.ENDED for pod in self._pods.values()):
+            self._loop.call_later(_STATUS_LIMIT, self._loop.stop)
+            self._loop.run()
+
+    def _remove(self) -> None:
+        if "ttl_seconds_after_finished" in section_of(self._whole.request) and self._all_ended():
+            return  # Kubernetes removes it then
+        try:
+            if not self._cluster_job.delete():
+                return
+            if not self._watches:
+                return
+            self._removing = True
+            limit = self._whole.spec.limits.grace + _GONE_ALLOWANCE
+            timer = self._loop.call_later(limit, self._loop.stop)
+            self._check_removed()
+            self._loop.run()
+            timer.cancel()
+        except ClusterError as error:
+            self._terminal.say(f"the job {self._job.names.job} could not be removed: {error}")
+            return
+        if not self._job_is_gone:
+            there = [pod.name for pod in self._pods.values() if pod.uid not in self._gone]
+            pods = f", with the pods {', '.join(sorted(there))}" if there else ""
+            name, space = self._job.names.job, self._api.namespace
+            shown = f"kubectl -n {space} get pods -l {JOB_LABEL}={name}"
+            self._terminal.say(f"still there: the job {name}{pods} ({shown})")
+
+    def _all_ended(self) -> bool:
+        return len(self._pods) == self._job.nnodes and all(
+            pod.phase is PodPhase.ENDED for pod in self._pods.values()
+        )
+
+    def _check_removed(self) -> None:
+        if self._removing and self._job_is_gone:
+            self._loop.stop()
+
+    def _close(self) -> None:
+        for watch in self._watches:
+            watch.close()
+        if self._link is not None:
+            self._link.close()
+
+    # ---- words
+
+    def _host(self, index: int) -> str:
+        return self._job.names.pod_host(index)
+
+    def _say_once(self, text: str, key: str = "") -> None:
+        if (key or text) not in self._said:
+            self._said.add(key or text)
+            self._terminal.note(text)
+
+    def _log_of(self, index: int) -> Sequence[str]:
+        """The last lines of a pod's log; none where it cannot be had."""
+        path = self._api.path("v1", "pods", self._pods[index].name) + "/log"
+        try:
+            answer = self._api.stream(path, {"container": "main", "tailLines": "5"}, 5.0)
+            with answer:
+                text: bytes = answer.read()
+        except (ClusterError, OSError):
+            return ()
+        return text.decode(errors="replace").splitlines()

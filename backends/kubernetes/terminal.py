@@ -1,0 +1,144 @@
+"""What the user sees and types while the job runs in pods, and the job's record here."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import madrun
+from madrun.backends.base import WholeJob
+from madrun.backends.kubernetes.verdict import Verdict
+from madrun.output.stdin import StdinForwarder
+from madrun.output.writer import Writer
+from madrun.record.event import Event
+from madrun.record.recorder import Recorder
+from madrun.system.guard import guard_pid
+from madrun.system.loop import Loop
+from madrun.wire.attachment import Frame, FrameKind
+
+if TYPE_CHECKING:
+    from madrun.backends.kubernetes.link import Link
+
+_CLOSE_LIMIT = 3.0  # seconds for a terminal that is slow
+
+
+class Terminal:
+    """Writes what comes, reads stdin, and records the events of a job; from ``with`` on."""
+
+    def __init__(self, whole: WholeJob, loop: Loop) -> None:
+        self._whole, self._loop = whole, loop
+        self._quiet = whole.request.console.quiet
+        self._link: Link | None = None
+        self._stdin: StdinForwarder | None = None
+        self._taken = 0
+        self._has_begun = self._has_ended = False
+
+    def __enter__(self) -> Terminal:
+        self._writers = {
+            kind: Writer(fd, lambda _reason: None)
+            for kind, fd in ((FrameKind.OUT, 1), (FrameKind.ERR, 2))
+        }
+        recorded = self._whole.recorded
+        self._whole.handover.register(
+            folder=recorded.folder, job_id=recorded.job_id, core=str(os.getpid())
+        )
+        self._record = Recorder(recorded)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        for name, writer in (("stdout", FrameKind.OUT), ("stderr", FrameKind.ERR)):
+            if lost := self._writers[writer].close(_CLOSE_LIMIT):
+                fields = {"rank": None, "lines": lost, "stream": name, "reason": "not taken"}
+                self._record.take(Event("dropped", time.monotonic(), fields))
+        self._record.close()
+        self._whole.handover.done()
+
+    def attach(self, link: Link) -> None:
+        """From now on stdin goes there."""
+        self._link = link
+        if self._whole.spec.stdin != "none":
+            self._stdin = StdinForwarder(self._loop, [0], lambda _rank, data: link.input(data))
+
+    def frame_taker(
+        self, on_over: Callable[[int], None], on_state: Callable[[str], None]
+    ) -> Callable[[Frame], None]:
+        """What a link is to call, on its thread; the callbacks run on the loop."""
+
+        def take(frame: Frame) -> None:
+            match frame.kind:
+                case FrameKind.OUT | FrameKind.ERR:
+                    written = partial(self._written, frame.number)
+                    self._writers[frame.kind].put(frame.content, written)
+                case FrameKind.EVENT:
+                    self._loop.post(lambda: self._event(frame.content, on_state))
+                case FrameKind.OVER:
+                    self._loop.post(lambda: on_over(int(frame.content)))
+                case FrameKind.BEAT:
+                    self._loop.post(lambda: self._input_taken(frame.number))
+
+        return take
+
+    def say(self, text: str) -> None:
+        """Something that the user has to know."""
+        self._writers[FrameKind.ERR].put(f"madrun: {text}\n".encode(errors="surrogateescape"))
+
+    def note(self, text: str) -> None:
+        """Something that is good to know."""
+        if not self._quiet:
+            self.say(text)
+
+    def announce(self, text: str) -> None:
+        """The one word that a detached job is called by, on stdout."""
+        self._writers[FrameKind.OUT].put(f"{text}\n".encode())
+
+    def conclude(self, verdict: Verdict, name: str) -> None:
+        """Report, and record, what pod 0 could not."""
+        if verdict.report:
+            report = verdict.report + "\n"
+            self._writers[FrameKind.ERR].put(report.encode(errors="surrogateescape"))
+        if self._has_ended:
+            return
+        now, spec = time.monotonic(), self._whole.spec
+        if not self._has_begun:
+            fields = {
+                "job_id": spec.job_id, "madrun": madrun.__version__, "backend": "kubernetes",
+                "runner_host": os.uname().nodename,
+                "pids": {"guard": guard_pid(), "core": os.getpid()},
+                "hosts": list(spec.world.hosts), "workers": spec.world.world_size,
+            }  # fmt: skip
+            self._record.take(Event("begin", now, fields))
+        fields = {
+            "job_id": spec.job_id, "exit_status": verdict.status, "kind": verdict.kind.value,
+            "cause": verdict.cause, "rank": None, "report": verdict.report,
+        }  # fmt: skip
+        self._record.take(Event("end", now, fields))
+
+    def _written(self, number: int) -> None:
+        if self._link is not None:
+            self._link.taken(number)
+
+    def _event(self, content: bytes, on_state: Callable[[str], None]) -> None:
+        said = json.loads(content)
+        name, fields = said["name"], said["fields"]
+        self._has_begun = self._has_begun or name == "begin"
+        self._has_ended = self._has_ended or name == "end"
+        if name == "begin":
+            fields["backend"] = "kubernetes"
+        self._record.take(Event(name, time.monotonic() - said["ago"], fields))
+        if name == "state":
+            on_state(fields["state"])
+            if fields["state"] == "running" and self._stdin is not None:
+                self._stdin.start()
+
+    def _input_taken(self, total: int) -> None:
+        if self._stdin is not None and total > self._taken:
+            self._stdin.taken(0, total - self._taken)
+            self._taken = total
