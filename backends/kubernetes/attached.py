@@ -43,6 +43,7 @@ _LAST_FRAME = 6.0  # seconds for the end of the coordinator to come, once its po
 _STATUS_LIMIT = 3.0  # seconds for Kubernetes to say what it knows of a pod that has ended
 _END_ALLOWANCE = 25.0  # seconds beyond the grace
 _GONE_ALLOWANCE = 45.0
+_SETTLED = 2.0  # seconds until a volume that cannot be mounted is worth a word
 _LOST_LIMIT = 15.0  # seconds for which pod 0 may not be reached while the API server answers
 
 
@@ -81,7 +82,7 @@ class _Life:
         self._verdict: Verdict | None = None
         self._stopped_by = 0
         self._timers: list[Timer] = []
-        self._removing = self._job_is_gone = self._deleted = False
+        self._removing = self._job_is_gone = self._deleted = self._is_settled = False
         self._left_at: float | None = None
 
     def run(self) -> int:
@@ -94,6 +95,7 @@ class _Life:
             try:
                 self._cluster_job.create()
                 self._follow()
+                self._later(_SETTLED, self._settle)
                 self._loop.run()
             except ClusterError as error:
                 self._decide(Verdict(FAILED, str(error)))
@@ -188,12 +190,17 @@ class _Life:
             return
         if about != name and not about.startswith(f"{name}-"):
             return
+        if content.get("reason") == "FailedMount" and not self._is_settled:
+            return  # the Job comes first, and what its pods mount belongs to it
         if content.get("reason") in ("FailedCreate", "FailedMount"):
             message = " ".join(str(content.get("message", "")).split())
             where = about.rpartition("-")[0] if about != name else name
             self._say_once(
                 f"{where}: {content['reason']}: {message}", key=f"{where} {content['reason']}"
             )
+
+    def _settle(self) -> None:
+        self._is_settled = True
 
     # ---- what pod 0 tells
 

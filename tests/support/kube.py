@@ -1,0 +1,86 @@
+"""The command as users of a Kubernetes cluster type it, and what it leaves there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standins.kubernetes_api.server import ApiServer
+from support.cluster import BIN
+from support.programs import PATIENCE
+
+
+class Kube:
+    """Commands of a user who has a kubeconfig."""
+
+    def __init__(self, kubeconfig: Path, image: str, jobs: Path, api: ApiServer | None) -> None:
+        self.kubeconfig, self.image, self.jobs, self._api = kubeconfig, image, jobs, api
+        self.processes: list[subprocess.Popen[str]] = []
+
+    @property
+    def api(self) -> ApiServer:
+        """The stand-in; a test that needs its bad days is skipped on a real cluster."""
+        if self._api is None:
+            pytest.skip("only the stand-in can be broken so")
+        return self._api
+
+    def words(self, *args: str | os.PathLike[str]) -> list[str]:
+        """A command line for this cluster."""
+        image = [] if "--image" in args else ["--image", self.image]
+        program = str(BIN / "madrun")
+        return [program, "--backend", "kubernetes", *image, *map(str, args)]
+
+    def start(self, *args: str | os.PathLike[str], **options: Any) -> subprocess.Popen[str]:
+        """Start a job; 0 GPUs unless the words ask for some."""
+        words = [] if any("gpu_count" in str(each) for each in args) else ["--k8s", "gpu_count=0"]
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+                   "stderr": subprocess.PIPE, **options}  # fmt: skip
+        env = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "MADRUN_JOB_DIR": str(self.jobs)}
+        process = subprocess.Popen(
+            self.words(*words, *args), text=True, env=env, start_new_session=True, **options
+        )
+        self.processes.append(process)
+        return process
+
+    def run(
+        self, *args: str | os.PathLike[str], input: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a job to its end."""
+        stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
+        process = self.start(*args, stdin=stdin)
+        out, err = process.communicate(input, timeout=PATIENCE)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def left(self) -> list[str]:
+        """What of jobs is still there."""
+        kinds = ("jobs", "pods", "services", "secrets", "configmaps")
+        return [
+            f"{kind} {each['metadata']['name']}"
+            for kind in kinds
+            for each in self.api.store.list(kind, "default")
+        ]
+
+    def end(self) -> None:
+        """Kill what a test has left."""
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate(timeout=PATIENCE)
+
+
+def until(process: subprocess.Popen[str], text: str, lines: list[str] | None = None) -> list[str]:
+    """Read stdout until a line has this; the lines so far."""
+    assert process.stdout is not None
+    found = [] if lines is None else lines
+    for line in process.stdout:
+        found.append(line)
+        if text in line:
+            return found
+    raise AssertionError(
+        f"{text!r} was not seen: {found} {process.stderr and process.stderr.read()}"
+    )
