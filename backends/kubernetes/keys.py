@@ -214,6 +214,7 @@ SECTION: Mapping[str, Kind] = {
     "shm_size": quantity,
     "ttl_seconds_after_finished": number,
     "active_deadline_seconds": count,
+    "lease_seconds": count,
     "backoff_limit": number,
     "node_selector": table(label_value),
     "tolerations": entries(_toleration),

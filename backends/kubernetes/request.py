@@ -19,8 +19,6 @@ from madrun.options.spec_groups import Master
 from madrun.system.errors import InputError
 from madrun.wire.jobspec import JobSpec
 
-# Seconds for which the runner may be away: an API server that is restarted refuses for a minute.
-LEASE = 90.0
 PYTHON = "python3"  # the image's, by its PATH
 _AGENT_PYTHON = "/opt/madrun/bin/python3"
 _REFUSED = {
@@ -124,7 +122,7 @@ def _told(
         meet_port=meet,
         attach_port=attach,
         attached=attached,
-        lease=LEASE,
+        lease=settings.lease,
         workdir=request.program.workdir,
         shipped=FOLDERS.shipped if request.kubernetes.ship else "",
         work=FOLDERS.work,

@@ -14,6 +14,8 @@ _POLICIES = {"always": "Always", "ifnotpresent": "IfNotPresent", "never": "Never
 _RESOURCES = {AMD: "amd.com/gpu"}
 _NVIDIA = "nvidia.com/gpu"
 _TTL = 3600  # seconds: a job whose runner was killed is looked at, and goes
+# Seconds for which the runner may be away: an API server that is restarted refuses for a minute.
+_LEASE = 90
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -21,7 +23,7 @@ class Settings(NamedTuple):
     """How pods are made. Empty is not asked; amounts are Kubernetes' own texts.
 
     ``devices`` are the GPUs of a pod, of the kind ``device``. ``tolerations``, ``volumes`` and
-    ``env_from`` are lists of plain data, as the config has them.
+    ``env_from`` are lists of plain data, as the config has them. ``lease``: see PodJob.
     """
 
     kubeconfig: str = ""
@@ -40,6 +42,7 @@ class Settings(NamedTuple):
     shm_size: str = ""
     ttl: int = _TTL
     deadline: int = 0
+    lease: float = _LEASE
     node_selector: Mapping[str, str] = _NOTHING
     tolerations: tuple[dict[str, Any], ...] = ()
     labels: Mapping[str, str] = _NOTHING
@@ -86,6 +89,7 @@ def settings_of(section: Mapping[str, str], vendor: str = "") -> Settings:
         device=section.get("gpu_resource_name") or _RESOURCES.get(vendor, _NVIDIA),
         devices=int(section.get("gpu_count") or 0),
         ttl=int(section.get("ttl_seconds_after_finished") or _TTL),
+        lease=float(section.get("lease_seconds") or _LEASE),
         deadline=int(section.get("active_deadline_seconds") or 0),
         pull_secrets=tuple(secrets.get("image_pull_secrets", ())),
         env_from=tuple(sources),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 
-from support.kube import Kube
+import pytest
+
+from support.kube import Kube, until
+from support.programs import PATIENCE
 
 SHOW = "import os; print(os.environ['RANK'], os.environ['WORLD_SIZE'], os.environ['MASTER_ADDR'])"
-
 FAILS = """
 import os, sys, time
 if os.environ['RANK'] == '1':
@@ -17,6 +20,22 @@ if os.environ['RANK'] == '1':
     sys.exit(3)
 time.sleep(1000)
 """
+HOLD = "import time; print('up', flush=True); time.sleep(1000)"
+DEAF = """
+import signal, time
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: print('deaf', flush=True))
+print('up', flush=True)
+while True: time.sleep(1)
+"""
+USR1 = """
+import signal, sys
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0))
+print('up', flush=True)
+while True: signal.pause()
+"""
+HOSTILE = ["a b", "it's", "$(touch /tmp/no)", "$$(RANK) $(RANK) $$", "", "a\nb", "ünï", "\\"]
+TWO = ("--nnodes", "2", "--nproc-per-node", "1", "--no-python", "python3", "-c")
 
 
 def plain(text: str) -> list[str]:
@@ -34,15 +53,113 @@ def test_two_pods_of_two_workers(kube: Kube) -> None:
     assert kube.left() == []
 
 
+def test_one_pod(kube: Kube) -> None:
+    done = kube.run("-q", "--nproc-per-node", "1", "--no-python", "python3", "-c", SHOW)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert plain(done.stdout) == ["[python3-0:0] 0 1 127.0.0.1"]
+
+
 def test_a_pod_that_fails_ends_the_job_with_its_status(kube: Kube) -> None:
-    words = ["--nnodes", "2", "--nproc-per-node", "1", "--no-python", "python3", "-c", FAILS]
-    done = kube.run(*words)
+    done = kube.run(*TWO, FAILS)
     assert done.returncode == 3, done.stderr
-    assert re.search(
-        r"madrun: rank 1 on python3-\w{6}-1 failed first: exited with status 3", done.stderr
-    )
+    assert re.search(r"rank 1 on python3-\w{6}-1 failed first: exited with status 3", done.stderr)
     assert "bad things" in done.stderr
     assert kube.left() == []
     (summary,) = Path(kube.jobs).glob("2*/summary.json")
     told = json.loads(summary.read_text())
     assert (told["exit_status"], told["kind"]) == (3, "worker")
+    assert told["first_failure"]["rank"] == 1
+
+
+def test_arguments_input_and_environment_arrive_as_they_are(kube: Kube) -> None:
+    script = (
+        "import os, sys; print([os.fsencode(a).hex() for a in sys.argv[1:]],"
+        " os.environ['MINE'], sys.stdin.read() if os.environ['RANK'] == '0' else '')"
+    )
+    words = ["--export", "MINE=x $(y) $$z", *TWO, script, *HOSTILE]
+    done = kube.run("--no-prefix", *words, input="for rank 0\n" * 9000)
+    assert done.returncode == 0, done.stderr
+    first = f"{[each.encode().hex() for each in HOSTILE]} x $(y) $$z "
+    assert sorted(done.stdout.splitlines()) == sorted(
+        [first, first + "for rank 0", *["for rank 0"] * 8999, ""]
+    )
+
+
+def test_what_is_shipped_lies_where_it_lay(
+    kube: Kube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "help.py").write_text("WORD = 'helped'\n")
+    (tmp_path / "src" / "train.py").write_text(
+        "import help, pathlib; pathlib.Path('left').write_text('x'); print(help.WORD)\n"
+    )
+    done = kube.run("--nnodes", "2", "--nproc-per-node", "1", "--ship", "src", "src/train.py")
+    assert done.returncode == 0, done.stderr
+    assert plain(done.stdout) == ["[train-0:0] helped", "[train-1:1] helped"]
+
+
+def test_two_jobs_of_one_script_side_by_side(kube: Kube) -> None:
+    both = [kube.start("--nproc-per-node", "1", "--no-python", "python3", "-c", SHOW) for _ in "ab"]
+    ends = [(*each.communicate(timeout=PATIENCE), each.returncode) for each in both]
+    assert [end[2] for end in ends] == [0, 0]
+    assert len({end[0] for end in ends}) == 2
+    assert kube.left() == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_the_job_and_removes_it(kube: Kube, number: int, status: int) -> None:
+    job = kube.start(*TWO, HOLD)
+    until(job, "up", until(job, "up"))
+    job.send_signal(number)
+    _, err = job.communicate(timeout=PATIENCE)
+    assert job.returncode == status
+    assert f"stopped by {signal.Signals(number).name}" in err
+    assert kube.left() == []
+
+
+def test_a_second_signal_kills(kube: Kube) -> None:
+    job = kube.start("--grace", "1000", *TWO, DEAF)
+    lines = until(job, "up", until(job, "up"))
+    job.send_signal(signal.SIGINT)
+    until(job, "deaf", lines)
+    job.send_signal(signal.SIGTERM)
+    job.communicate(timeout=PATIENCE)
+    assert job.returncode == 130
+    assert kube.left() == []
+
+
+def test_usr1_goes_to_the_workers(kube: Kube) -> None:
+    job = kube.start(*TWO, USR1)
+    until(job, "up", until(job, "up"))
+    job.send_signal(signal.SIGUSR1)
+    _, err = job.communicate(timeout=PATIENCE)
+    assert (job.returncode, "failed" in err) == (0, False)
+
+
+def test_a_killed_command_ends_the_job_by_its_lease(kube: Kube) -> None:
+    job = kube.start("--k8s", "lease_seconds=3", *TWO, HOLD)
+    until(job, "up", until(job, "up"))
+    kube.kill(job)
+    kube.wait_for(lambda: [each.pid() for each in kube.api.nodes.pods.values()] == [0, 0])
+    (failed,) = kube.api.store.list("jobs", "default")
+    kube.wait_for(lambda: "Failed" in kube.conditions(failed["metadata"]["name"]))
+
+
+def test_a_detached_job_needs_nobody(kube: Kube) -> None:
+    done = kube.run("--detach", *TWO, "import sys, time; time.sleep(1); print('worked')")
+    assert done.returncode == 0, done.stderr
+    name = done.stdout.strip()
+    kube.wait_for(lambda: "Complete" in kube.conditions(name))
+    (pod,) = (each for each in kube.api.nodes.pods.values() if each.name.startswith(f"{name}-0-"))
+    assert plain(pod.log.read_text()) == ["[python3-0:0] worked", "[python3-1:1] worked"]
+
+
+def test_json_is_what_it_is_over_ssh(kube: Kube) -> None:
+    done = kube.run("--json", *TWO, SHOW)
+    assert done.returncode == 0
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert (events[0], events[-1]) == ("begin", "end")
+    assert events.count("exited") == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,25 @@ class Kube:
             for kind in kinds
             for each in self.api.store.list(kind, "default")
         ]
+
+    def conditions(self, job: str) -> set[str]:
+        """What a Job has come to."""
+        found = self.api.store.get(("jobs", "default", job))["status"].get("conditions", ())
+        return {each["type"] for each in found}
+
+    def wait_for(self, question: Callable[[], bool]) -> None:
+        """Wait until something in the cluster is so; each change there is a reason to look."""
+        deadline = time.monotonic() + PATIENCE
+        while not question():
+            assert time.monotonic() < deadline, "it does not come to that"
+            with self.api.store.changed:
+                self.api.store.changed.wait(0.2)
+
+    @staticmethod
+    def kill(process: subprocess.Popen[str]) -> None:
+        """The command and its guard, at once."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=PATIENCE)
 
     def end(self) -> None:
         """Kill what a test has left."""
