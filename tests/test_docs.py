@@ -8,6 +8,7 @@ Fenced blocks are marked in their first line; CONTRIBUTING.md says the same to t
 ``console``      its commands of ours are read and planned, but not run.
 ``hostfile``     has to be a hostfile.
 ``slurm``        is run by a shell on a real Slurm: tests/slurm/test_documentation.py.
+``yaml``         is checked as an object of Kubernetes: tests/kubernetes/test_manifests.py.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ def test_options_that_prose_mentions_are_there() -> None:
     )
     for page in PAGES:
         for code in re.findall(r"`([^`\n]*)`", _prose(page)):
-            for option in re.findall(r"(?<!\S)--[a-z][a-z_-]*", _ours(code)):
+            for option in re.findall(r"(?<!\S)--[a-z][a-z0-9_-]*", _ours(code)):
                 name = option.replace("_", "-")
                 assert name in known or name.startswith(others), f"{page.name}: {code}"
 
@@ -257,4 +258,4 @@ def test_there_are_examples_at_all() -> None:
     run = [command for block in blocks("console run") for command, _ in block.steps()]
     assert len([each for each in run if "madrun " in each]) > 20
     every = {found[1] for page in PAGES for found in _FENCE.finditer(page.read_text("utf-8"))}
-    assert every <= {"console run", "console", "hostfile", "python", "slurm", ""}
+    assert every <= {"console run", "console", "hostfile", "python", "slurm", "yaml", ""}

@@ -23,11 +23,11 @@ from madrun.backends.kubernetes.pods import PodPhase, PodState, state_of
 from madrun.backends.kubernetes.request import pod_job, section_of
 from madrun.backends.kubernetes.terminal import Terminal
 from madrun.backends.kubernetes.verdict import (
+    REMOVED,
     Verdict,
     coordinator_ended,
     not_started,
     of_interest,
-    removed,
     stopped,
     without_coordinator,
 )
@@ -42,7 +42,7 @@ from madrun.system.signals import follow_signals
 _LAST_FRAME = 6.0  # seconds for the end of the coordinator to come, once its pod has ended
 _STATUS_LIMIT = 3.0  # seconds for Kubernetes to say what it knows of a pod that has ended
 _END_ALLOWANCE = 25.0  # seconds beyond the grace
-_GONE_ALLOWANCE = 45.0
+_GONE_ALLOWANCE = 20.0  # seconds beyond the grace for all objects to be gone
 _SETTLED = 2.0  # seconds until a volume that cannot be mounted is worth a word
 _LOST_LIMIT = 15.0  # seconds for which pod 0 may not be reached while the API server answers
 
@@ -180,7 +180,7 @@ class _Life:
             # The pods are told to end, and pod 0 reports it.
             self._deleted = True
             limit = self._whole.spec.limits.grace + _LAST_FRAME if self._runs else 0.0
-            self._later(limit, lambda: self._decide(removed(self._job.names.job)))
+            self._later(limit, lambda: self._decide(REMOVED))
 
     def _event(self, content: Object, gone: bool) -> None:
         """What no pod's status tells: a volume that is not there, a pod that may not be made."""
@@ -299,6 +299,9 @@ class _Life:
         self._terminal.conclude(verdict, self._job.names.job)
         if self._runs and verdict.status and not self._stopped_by:
             self._wait_for_reasons()
+        if self._deleted:
+            name = self._job.names.job
+            self._terminal.say(f"Kubernetes: the job {name} was deleted by somebody")
         for line in of_interest(self._pods.values(), self._host):
             self._terminal.say(line)
         self._remove()

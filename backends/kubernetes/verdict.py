@@ -31,11 +31,8 @@ def stopped(number: int) -> Verdict:
     return Verdict(128 + number, f"stopped by {name}", kind=OutcomeKind.SIGNAL)
 
 
-def removed(name: str) -> Verdict:
-    """Somebody else has deleted the Job."""
-    return Verdict(
-        FAILED, f"the Kubernetes job {name} was deleted by somebody", kind=OutcomeKind.HOST
-    )
+# Somebody else has deleted the Job.
+REMOVED = Verdict(FAILED, "the job was ended from outside", kind=OutcomeKind.HOST)
 
 
 def not_started(

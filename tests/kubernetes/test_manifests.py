@@ -11,11 +11,14 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from madrun.agent.standalone import pod_job as pod_files
+from madrun.backends.kubernetes.cluster_job import NEEDED
 from madrun.backends.kubernetes.code import MOST_BYTES, shipped
 from madrun.backends.kubernetes.manifests import Manifest, PodJob, manifests, owned
 from madrun.backends.kubernetes.request import pod_job
+from madrun.backends.kubernetes.text import shown
 from madrun.launchers.registry import own_names
 from madrun.runner.cli import parsed
 from madrun.runner.plan import Plan, make_plan
@@ -277,3 +280,28 @@ def test_the_spec_arrives_as_it_was() -> None:
     assert there.request.console.output == "first"
     assert there.spec.limits.grace == 3
     assert there.spec.world.hosts == (job.names.pod_host(0), job.names.pod_host(1))
+
+
+# ---- the page
+
+
+def test_the_role_of_the_page_is_exactly_what_is_needed() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "kubernetes.md"
+    _, _, rest = page.read_text(encoding="utf-8").partition("```yaml\n")
+    role = yaml.safe_load(rest.partition("```")[0])
+    there = {
+        (verb, resource, group)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert there == {tuple(each) for each in NEEDED}
+    kubernetes_validate.validate(role, "1.37", strict=True)
+
+
+def test_a_dry_run_is_yaml_that_is_the_same_as_its_json() -> None:
+    job = job_of("--nnodes", "2", "--nproc-per-node", "1", "--ship", __file__, "train.py")
+    documents = list(yaml.safe_load_all(shown(job, as_json=False, hide=True)))
+    assert documents == json.loads(shown(job, as_json=True, hide=True))["items"]
+    assert documents == manifests(job, hide=True)

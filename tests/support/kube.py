@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from standins.kubernetes_api.jobs import delete_job
 from standins.kubernetes_api.server import ApiServer
 from support.cluster import BIN
 from support.programs import PATIENCE
@@ -71,6 +72,17 @@ class Kube:
         """What a Job has come to."""
         found = self.api.store.get(("jobs", "default", job))["status"].get("conditions", ())
         return {each["type"] for each in found}
+
+    def pod(self, index: int) -> Any:
+        """The stand-in's pod of this index."""
+        found = self.api.nodes.pods.values()
+        return next(each for each in found if f"-{index}-" in each.name)
+
+    def delete_job(self) -> None:
+        """As a colleague does, with kubectl."""
+        (job,) = self.api.store.list("jobs", "default")
+        key = ("jobs", "default", job["metadata"]["name"])
+        delete_job(self.api.store, key, {"propagationPolicy": "Foreground"})
 
     def wait_for(self, question: Callable[[], bool]) -> None:
         """Wait until something in the cluster is so; each change there is a reason to look."""

@@ -7,8 +7,8 @@ import hashlib
 import struct
 import threading
 from contextlib import suppress
+from io import BufferedIOBase
 from socket import SHUT_RDWR, socket
-from typing import IO
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BINARY, _CLOSE, _PING, _PONG = 2, 8, 9, 10
@@ -29,7 +29,7 @@ def frame(content: bytes, code: int = _BINARY) -> bytes:
     return struct.pack(">BBQ", 0x80 | code, 127, size) + content
 
 
-def read_frame(stream: IO[bytes]) -> tuple[int, bytes]:
+def read_frame(stream: BufferedIOBase) -> tuple[int, bytes]:
     """One frame of a client: its code and its content; EOFError at the end."""
     code, size = _exactly(stream, 2)
     mask_bit, size = size & 0x80, size & 0x7F
@@ -44,14 +44,14 @@ def read_frame(stream: IO[bytes]) -> tuple[int, bytes]:
     return code & 0x0F, number.to_bytes(size, "big")
 
 
-def _exactly(stream: IO[bytes], size: int) -> bytes:
+def _exactly(stream: BufferedIOBase, size: int) -> bytes:
     data = stream.read(size) if size else b""
     if len(data) < size:
         raise EOFError
     return data
 
 
-def forward(client: socket, stream: IO[bytes], port: int, inner: socket) -> None:
+def forward(client: socket, stream: BufferedIOBase, port: int, inner: socket) -> None:
     """Carry one port's bytes both ways until an end closes."""
     lock = threading.Lock()
 
