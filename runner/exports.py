@@ -66,6 +66,14 @@ DEFAULT_NAMES: tuple[str, ...] = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
 
+# Where this machine's software is: an image has its own.
+_OF_SOFTWARE: tuple[str, ...] = (
+    *("PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "VIRTUAL_ENV", "CONDA_*"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX", "PYTHONSTARTUP"),
+    *("CUDA_HOME", "CUDA_PATH", "CUDA_ROOT", "ROCM_PATH", "ROCM_HOME", "HIP_PATH"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
+
 _RANKS: tuple[str, ...] = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK"),
     *("ROLE_RANK", "ROLE_WORLD_SIZE", "GROUP_WORLD_SIZE", "NNODES", "NPROC_PER_NODE"),
@@ -98,6 +106,21 @@ NEVER: tuple[str, ...] = (
 )
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+
+
+def without_software(variables: Mapping[str, str]) -> dict[str, str]:
+    """Without those that say where this machine's software is.
+
+    >>> without_software({"PATH": "/usr/bin", "CONDA_PREFIX": "/conda", "NCCL_DEBUG": "INFO"})
+    {'NCCL_DEBUG': 'INFO'}
+    """
+    names = {name for name in _OF_SOFTWARE if not name.endswith("*")}
+    begins = tuple(name[:-1] for name in _OF_SOFTWARE if name.endswith("*"))
+    return {
+        name: value
+        for name, value in variables.items()
+        if name not in names and not name.startswith(begins)
+    }
 
 
 def select(

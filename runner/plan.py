@@ -52,7 +52,7 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
     job_dir = jobs_folder(request.record.job_dir, environ, cwd)
     spec = job_spec(request, resources.world, job_id, cwd, python)
     spec = spec._replace(
-        env=exported(request, environ, cwd),
+        env=exported(request, environ, cwd, in_images=choice.backend.hosts is not None),
         options=_options(spec),
     )
     spec = with_folder(spec, request, job_dir, environ)
@@ -151,10 +151,17 @@ def _options(spec: JobSpec) -> dict[str, str]:
     return {**spec.options, **beside}
 
 
-def exported(request: Request, environ: Mapping[str, str], cwd: str) -> dict[str, str]:
-    """The variables that travel: defaults, environment files, the config's, what was typed."""
+def exported(
+    request: Request, environ: Mapping[str, str], cwd: str, in_images: bool = False
+) -> dict[str, str]:
+    """The variables that travel: defaults, environment files, the config's, what was typed.
+
+    Workers that run ``in_images`` have software of their own, and other paths to it.
+    """
     asked = request.environment
     defaults = exports.select(environ, (), everything=asked.export_all)
+    if in_images:
+        defaults = exports.without_software(defaults)
     home = environ.get("HOME", os.path.expanduser("~"))
     files = env_file.load((), home, cwd, environ)
     named = env_file.load_named(asked.env_files, cwd)

@@ -1,4 +1,4 @@
-"""``madagent`` without a runner: as a task of srun, or by hand on each node."""
+"""``madagent`` without a runner: as a task of srun, in a pod, or by hand on each node."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def run_node(request: Request, guard_fd: int, handover: GuardHandover) -> int:
     place = slurm_step.place_of(request, os.environ)
     if place is not None:
         return slurm_step.run(request, place, setting)
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        from madrun.agent.standalone import pod_step
+
+        if (pod := pod_step.place_of(request, os.environ)) is not None:
+            return pod_step.run(request, pod, setting)
     spec, node_rank = job_of(request)
     if request.place.key_file and len(spec.world.nodes) > 1:
         return _meet_by_hand(spec, node_rank, setting)

@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 
 from madrun.agent.standalone.attachment import Attachment
 from madrun.agent.standalone.capacity import NodeCapacity
@@ -79,9 +78,9 @@ def _spec_here(job: PodJob) -> JobSpec:
             shutil.copytree(job.shipped, job.work, dirs_exist_ok=True, ignore=_of_kubernetes)
         except (OSError, shutil.Error) as error:
             raise ClusterError(f"what was shipped cannot be copied: {error}") from None
-    spec = replace(job.spec, workdir=os.path.join(home, job.workdir))
+    spec = job.spec._replace(workdir=os.path.join(home, job.workdir))
     if spec.log_dir_optional:
-        spec = replace(spec, log_dir=os.path.join(job.jobs, spec.job_id, LOGS))
+        spec = spec._replace(log_dir=os.path.join(job.jobs, spec.job_id, LOGS))
     return spec
 
 

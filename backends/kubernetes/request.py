@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 
 from madrun.agent.standalone import pod_job as pod_files
 from madrun.backends.kubernetes import keys
@@ -117,7 +116,7 @@ def _told(
         options.setdefault("mode", "replicas")
     python = request.program.interpreter or PYTHON
     return pod_files.PodJob(
-        spec=replace(spec, master=master, options=options, python=python, workdir=""),
+        spec=spec._replace(master=master, options=options, python=python, workdir=""),
         address=names.address(0),
         meet_port=meet,
         attach_port=attach,

@@ -163,3 +163,14 @@ def test_json_is_what_it_is_over_ssh(kube: Kube) -> None:
     events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
     assert (events[0], events[-1]) == ("begin", "end")
     assert events.count("exited") == 2
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("pods", [2, 4])
+def test_ddp_trains_over_pods(kube: Kube, pods: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+    words = ["--nnodes", str(pods), "--nproc-per-node", "1", "--ship", "examples"]
+    done = kube.run("--launch-timeout", "100", *words, "examples/train_ddp.py", patience=280)
+    assert done.returncode == 0, done.stderr
+    assert f"on {pods} ranks" in done.stdout
+    assert kube.left() == []

@@ -134,6 +134,14 @@ def test_nothing_of_the_user_is_in_a_command_or_outside_of_the_secret() -> None:
     assert told(job).spec.env["TOKEN"] == "hunter2"
 
 
+def test_paths_of_this_machine_do_not_travel_unless_asked() -> None:
+    words = ["--backend", "kubernetes", "--image", "i", "--export", "LD_LIBRARY_PATH", "x.py"]
+    there = {"PATH": "/here", "PYTHONPATH": "/here", "CONDA_PREFIX": "/here", "NCCL_DEBUG": "INFO",
+             "LD_LIBRARY_PATH": "/asked"}  # fmt: skip
+    env = make_plan(parsed(words), there, os.getcwd(), "python").spec.env
+    assert env == {"NCCL_DEBUG": "INFO", "LD_LIBRARY_PATH": "/asked"}
+
+
 def test_two_jobs_of_one_script_have_other_names_and_keys() -> None:
     jobs = [job_of("--nproc-per-node", "1", "train.py") for _ in range(2)]
     assert len({job.names.job for job in jobs}) == 2

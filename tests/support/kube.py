@@ -51,12 +51,12 @@ class Kube:
         return process
 
     def run(
-        self, *args: str | os.PathLike[str], input: str | None = None
+        self, *args: str | os.PathLike[str], input: str | None = None, patience: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Run a job to its end."""
         stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
         process = self.start(*args, stdin=stdin)
-        out, err = process.communicate(input, timeout=PATIENCE)
+        out, err = process.communicate(input, timeout=patience)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def left(self) -> list[str]:
