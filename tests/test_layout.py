@@ -40,6 +40,9 @@ HEAVY = {
     "asyncio": set[str](),
     "psutil": set[str](),
     "torch": set[str](),
+    "kubernetes": set[str](),
+    "urllib3": set[str](),
+    "yaml": set[str](),
     "zmq": {"madrun.wire.agent_channel", "madrun.wire.runner_channel", "madrun.wire.authenticator"},
 }
 
@@ -185,6 +188,7 @@ OF_TOOLS = {"madrun.backends.tools.tool", "madrun.backends.tools.openssh",
             "madrun.backends.tools.session", "madrun.backends.srun.tool",
             "madrun.backends.ssh.backend"}  # fmt: skip
 OTHERS = {f"madrun.backends.{name}" for name in ("impi", "mpich", "mvapich", "openmpi", "pdsh")}
+OTHERS |= {"madrun.backends.kubernetes.entry", "kubernetes", "urllib3", "yaml"}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class FrameKind(enum.IntEnum):
     ERR = 2  # bytes for stderr
     EVENT = 3  # an event of the job, as JSON
     OVER = 4  # the job's exit status, as text; the last frame
-    BEAT = 5
+    BEAT = 5  # the pod's: its number, the bytes of stdin it has taken; its content, the last signal
     INPUT = 6  # bytes of stdin; none: its end
     SIGNAL = 7  # its number, as text
     HAVE = 8  # up to its own number, everything has come

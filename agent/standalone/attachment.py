@@ -53,6 +53,7 @@ class Attachment:
         self._saved: list[int] = []
         self._stdin = -1
         self._input: deque[bytes] = deque()  # what the pipe has no room for
+        self._signalled = 0  # the last signal's number
         self._come = self._taken = 0  # bytes of stdin that came, and that the pipe has
         self._thread = threading.Thread(target=self._run, name="attachment", daemon=True)
 
@@ -132,7 +133,8 @@ class Attachment:
         if now >= self._next_beat:
             self._next_beat = now + BEAT
             if self._peer is not None and self._peer.proven:
-                self._peer.put(Frame(FrameKind.BEAT, number=self._taken))
+                seen = str(self._signalled).encode()
+                self._peer.put(Frame(FrameKind.BEAT, seen, self._taken))
         if self._peer is not None and self._peer.broken:
             self._hang_up()
         if not self._gone and not self._left and now - self._heard > self._lease:
@@ -205,11 +207,18 @@ class Attachment:
             case FrameKind.INPUT:
                 self._come_input(frame)
             case FrameKind.SIGNAL:
-                if frame.content.isdigit() and int(frame.content) in _SIGNALS:
-                    os.kill(os.getpid(), int(frame.content))
+                self._pass_on(frame)
             case FrameKind.LEAVE:
                 self._left = True
                 self._unseen.clear()
+
+    def _pass_on(self, frame: Frame) -> None:
+        """A signal; one that came before, over a connection that broke, is not a second one."""
+        if frame.number <= self._signalled:
+            return
+        self._signalled, self._next_beat = frame.number, 0.0
+        if frame.content.isdigit() and int(frame.content) in _SIGNALS:
+            os.kill(os.getpid(), int(frame.content))
 
     def _seen(self, number: int) -> None:
         while self._unseen and self._unseen[0].number <= number:

@@ -61,6 +61,8 @@ class PodJob(NamedTuple):
 def options_of(request: Request) -> dict[str, Any]:
     """What of a request counts in a pod."""
     asked = asked_for(request)
+    if request.dry_run:
+        asked.pop("json", None)  # it is the form of the dry run
     return {
         key: value
         for key, value in asked.items()

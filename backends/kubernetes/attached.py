@@ -6,21 +6,22 @@ Kubernetes knows (a pod without a node, an image that is not there, an eviction)
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from madrun.agent.standalone.credential import SharedKey
 from madrun.agent.standalone.pod_job import KEY_FILE
 from madrun.backends.base import WholeJob
-from madrun.backends.kubernetes.api import Api, ApiError, Object, UnreachableError, connect
-from madrun.backends.kubernetes.cluster_job import ClusterJob, check_permissions
+from madrun.backends.kubernetes.api import Api, ApiError, Object
+from madrun.backends.kubernetes.cluster_job import ClusterJob
+from madrun.backends.kubernetes.keys import LOG
 from madrun.backends.kubernetes.link import Link
+from madrun.backends.kubernetes.log_stream import LogStream, last_lines
 from madrun.backends.kubernetes.manifests import JOB_LABEL, PodJob
-from madrun.backends.kubernetes.pods import PodPhase, PodState, state_of
-from madrun.backends.kubernetes.request import pod_job, section_of
+from madrun.backends.kubernetes.pod_set import PodSet
+from madrun.backends.kubernetes.pods import PodPhase, PodState
+from madrun.backends.kubernetes.request import section_of
 from madrun.backends.kubernetes.terminal import Terminal
 from madrun.backends.kubernetes.verdict import (
     REMOVED,
@@ -32,8 +33,6 @@ from madrun.backends.kubernetes.verdict import (
     without_coordinator,
 )
 from madrun.backends.kubernetes.watch import Watch
-from madrun.job.spec import working_folder
-from madrun.options.request import Request
 from madrun.system.errors import ClusterError
 from madrun.system.exits import FAILED
 from madrun.system.loop import Timer
@@ -44,39 +43,22 @@ _STATUS_LIMIT = 3.0  # seconds for Kubernetes to say what it knows of a pod that
 _END_ALLOWANCE = 25.0  # seconds beyond the grace
 _GONE_ALLOWANCE = 20.0  # seconds beyond the grace for all objects to be gone
 _SETTLED = 2.0  # seconds until a volume that cannot be mounted is worth a word
-_LOST_LIMIT = 15.0  # seconds for which pod 0 may not be reached while the API server answers
+_LOST_LIMIT = 10.0  # seconds for which pod 0 may not be reached while the API server answers
 
 
-def run_job(whole: WholeJob) -> int:
-    """See madrun.backends.kubernetes.entry; raises InputError and ClusterError."""
-    asked = whole.request.kubernetes
-    request = _with_color(whole.request)
-    job = pod_job(request, whole.spec, working_folder(), attached=not asked.detach)
-    api = connect(job.settings, os.environ)
-    check_permissions(api, bool(job.files), not asked.detach)
-    return _Life(whole, job, api).run()
+class JobInPods:
+    """``run`` makes the job, follows it to its end, and removes it."""
 
-
-def _with_color(request: Request) -> Request:
-    """The pod cannot see whether we are a terminal."""
-    if request.console.color != "auto":
-        return request
-    shown = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    color = "always" if shown else "never"
-    return request._replace(console=request.console._replace(color=color))
-
-
-class _Life:
     def __init__(self, whole: WholeJob, job: PodJob, api: Api) -> None:
         self._whole, self._job, self._api, self._loop = whole, job, api, whole.loop
         self._detach = whole.request.kubernetes.detach
         self._cluster_job = ClusterJob(api, job)
         self._terminal = Terminal(whole, self._loop)
-        self._pods: dict[int, PodState] = {}
-        self._gone: set[str] = set()
+        self._pods = PodSet(job.nnodes)
         self._said: set[str] = set()
         self._watches: list[Watch] = []
         self._link: Link | None = None
+        self._log: LogStream | None = None
         self._is_up = self._has_been_up = False
         self._runs = False  # the workers have been started
         self._verdict: Verdict | None = None
@@ -84,6 +66,7 @@ class _Life:
         self._timers: list[Timer] = []
         self._removing = self._job_is_gone = self._deleted = self._is_settled = False
         self._left_at: float | None = None
+        self._answers = 0  # of an API server, since the connection to pod 0 broke
 
     def run(self) -> int:
         """Until the job is over and its objects are gone; returns its exit status."""
@@ -122,11 +105,18 @@ class _Life:
             self._loop.post(lambda: on_change(content, gone))
 
         def refused(error: ApiError) -> None:
-            self._loop.post(lambda: self._decide(Verdict(FAILED, str(error))))
+            self._loop.post(lambda: self._refused(str(error)))
 
         watch = Watch(self._api, self._api.path(group, resource), query, changed, refused)
         self._watches.append(watch)
         watch.start()
+
+    def _refused(self, reason: str) -> None:
+        """The API server tells nothing more; a job that is heard of needs nothing of it."""
+        if self._runs and self._is_up:
+            self._say_once(reason)
+        else:
+            self._decide(Verdict(FAILED, reason))
 
     def _later(self, delay: float, callback: Callable[[], None]) -> None:
         self._timers.append(self._loop.call_later(delay, callback))
@@ -134,13 +124,9 @@ class _Life:
     # ---- what Kubernetes tells
 
     def _pod_changed(self, content: Object, gone: bool) -> None:
-        pod = state_of(content)
-        known = self._pods.get(pod.node_rank)
-        if known is not None and known.uid != pod.uid:
-            return  # Kubernetes replaces one that it took away; this job ends
-        self._pods[pod.node_rank] = pod
-        if gone:
-            self._gone.add(pod.uid)
+        pod = self._pods.take(content, gone)
+        if pod is None:
+            return
         if self._verdict is not None:
             self._check_removed()
             return
@@ -148,11 +134,33 @@ class _Life:
             self._say_once(f"{self._host(pod.node_rank)}: {pod.words}")
         if pod.node_rank == 0:
             self._coordinator_changed(pod, gone)
-        if not self._runs and (pod.hopeless or pod.phase is PodPhase.ENDED):
+        elif self._pods.first is not None and self._log is None:
+            self._coordinator_changed(self._pods.first, gone=False)
+        if not self._runs and pod.hopeless:
             self._not_started()
+        elif not self._runs and pod.phase is PodPhase.ENDED:
+            self._ended_early()
         self._check_detached()
 
+    def _ended_early(self) -> None:
+        """Pod 0 tells how a short job ended, where it lives: its word may be on the way."""
+        first = self._pods.first
+        told = first is not None and first.phase is PodPhase.RUNNING and not self._detach
+        if self._has_been_up or told:
+            self._later(_LAST_FRAME, self._not_started_after_all)
+        elif not self._detach or self._pods.any_failed:
+            self._not_started()
+
+    def _not_started_after_all(self) -> None:
+        if self._verdict is None and not self._runs:
+            self._not_started()
+
     def _coordinator_changed(self, pod: PodState, gone: bool) -> None:
+        begun = pod.phase in (PodPhase.RUNNING, PodPhase.ENDED)
+        if self._job.settings.channel == LOG and not self._detach:
+            if begun and self._log is None and (self._pods.all_have_run or self._runs):
+                self._follow_log(pod)
+            return
         if pod.phase is PodPhase.RUNNING and self._link is None and not self._detach:
             self._link = Link(
                 lambda: self._api.forward(pod.name, self._job.names.ports()[1]),
@@ -167,8 +175,31 @@ class _Life:
             self._left_at = time.monotonic()
             self._later(_LAST_FRAME, self._coordinator_is_gone)
 
+    def _follow_log(self, pod: PodState) -> None:
+        """Instead of a link: what pod 0 writes is the job's output, and its status the job's."""
+        self._runs = True
+        self._log = LogStream(
+            self._api,
+            pod.name,
+            self._terminal.show,
+            lambda: self._loop.post(self._log_has_ended),
+            lambda: self._pods.first is None or self._pods.first.phase is PodPhase.ENDED,
+        )
+        self._log.start()
+
+    def _log_has_ended(self) -> None:
+        first = self._pods.first
+        assert first is not None
+        told = first.status is not None and first.reason in ("Completed", "Error")
+        verdict = (
+            Verdict(first.status or 0) if told else coordinator_ended(first, self._host(0), ())
+        )
+        self._decide(verdict)
+
     def _coordinator_is_gone(self) -> None:
-        self._decide(coordinator_ended(self._pods[0], self._host(0), self._log_of(0)))
+        first = self._pods.first
+        assert first is not None
+        self._decide(coordinator_ended(first, self._host(0), last_lines(self._api, first.name)))
 
     def _job_changed(self, content: Object, gone: bool) -> None:
         if content["metadata"].get("uid") != self._cluster_job.owner["metadata"]["uid"]:
@@ -208,7 +239,7 @@ class _Life:
         self._is_up = up
         self._has_been_up = self._has_been_up or up
         if up:
-            self._left_at = None
+            self._left_at, self._answers = None, 0
             return
         if self._has_been_up and self._verdict is None and self._left_at is None:
             self._left_at = time.monotonic()
@@ -223,13 +254,18 @@ class _Life:
             found = self._api.request(
                 "GET", path, query={"labelSelector": f"{JOB_LABEL}={self._job.names.job}"}
             )
-        except UnreachableError:
+        except ClusterError:
+            self._answers = 0
             self._later(_LOST_LIMIT, self._look_whether_lost)
+            return
+        self._answers += 1
+        if self._answers == 1:  # it may have come back just now: so may the connection
+            self._later(_LOST_LIMIT / 2, self._look_whether_lost)
             return
         for each in found.get("items") or ():
             self._pod_changed(each, gone=False)
         if self._verdict is None:
-            self._decide(without_coordinator(self._pods.get(0), self._host(0)))
+            self._decide(without_coordinator(self._pods.first, self._host(0)))
 
     def _state_of_job(self, state: str) -> None:
         self._runs = self._runs or state in ("starting", "running", "ending", "over")
@@ -261,24 +297,20 @@ class _Life:
         self._stop(signal.SIGTERM)
 
     def _launch_is_late(self) -> None:
-        ready = [pod for pod in self._pods.values() if pod.phase is PodPhase.RUNNING]
-        everybody = len(ready) == self._job.nnodes
-        if self._verdict is None and not self._runs and not (everybody and self._has_been_up):
+        told = self._pods.all_run and self._has_been_up  # then it is pod 0's to say
+        if self._verdict is None and not self._runs and not told:
             self._not_started()
 
     def _not_started(self) -> None:
         limit = self._whole.spec.limits.launch
         hosts = [self._host(index) for index in range(self._job.nnodes)]
-        logs = {
-            index: self._log_of(index)
-            for index, pod in self._pods.items()
-            if pod.phase is PodPhase.ENDED and pod.status is not None
-        }
-        self._decide(not_started(hosts, self._pods, limit, logs, self._said))
+        pods = self._pods.by_rank
+        ended = {rank: pod for rank, pod in pods.items() if pod.phase is PodPhase.ENDED}
+        logs = {rank: last_lines(self._api, pod.name) for rank, pod in ended.items()}
+        self._decide(not_started(hosts, pods, limit, logs))
 
     def _check_detached(self) -> None:
-        states = [pod.phase for pod in self._pods.values()]
-        if self._detach and states.count(PodPhase.RUNNING) == self._job.nnodes:
+        if self._detach and self._verdict is None and self._pods.all_have_run:
             self._verdict = Verdict(0)
             self._loop.stop()
 
@@ -302,7 +334,7 @@ class _Life:
         if self._deleted:
             name = self._job.names.job
             self._terminal.say(f"Kubernetes: the job {name} was deleted by somebody")
-        for line in of_interest(self._pods.values(), self._host):
+        for line in of_interest(self._pods.by_rank.values(), self._host):
             self._terminal.say(line)
         self._remove()
         self._close()
@@ -310,12 +342,12 @@ class _Life:
 
     def _wait_for_reasons(self) -> None:
         """Kubernetes knows why a pod has ended a second or two after it."""
-        if not all(pod.phase is PodPhase.ENDED for pod in self._pods.values()):
+        if not self._pods.all_ended:
             self._loop.call_later(_STATUS_LIMIT, self._loop.stop)
             self._loop.run()
 
     def _remove(self) -> None:
-        if "ttl_seconds_after_finished" in section_of(self._whole.request) and self._all_ended():
+        if "ttl_seconds_after_finished" in section_of(self._whole.request) and self._pods.all_ended:
             return  # Kubernetes removes it then
         try:
             if not self._cluster_job.delete():
@@ -332,16 +364,11 @@ class _Life:
             self._terminal.say(f"the job {self._job.names.job} could not be removed: {error}")
             return
         if not self._job_is_gone:
-            there = [pod.name for pod in self._pods.values() if pod.uid not in self._gone]
-            pods = f", with the pods {', '.join(sorted(there))}" if there else ""
+            there = ", ".join(self._pods.names_there)
+            pods = f", with the pods {there}" if there else ""
             name, space = self._job.names.job, self._api.namespace
             shown = f"kubectl -n {space} get pods -l {JOB_LABEL}={name}"
             self._terminal.say(f"still there: the job {name}{pods} ({shown})")
-
-    def _all_ended(self) -> bool:
-        return len(self._pods) == self._job.nnodes and all(
-            pod.phase is PodPhase.ENDED for pod in self._pods.values()
-        )
 
     def _check_removed(self) -> None:
         if self._removing and self._job_is_gone:
@@ -350,8 +377,9 @@ class _Life:
     def _close(self) -> None:
         for watch in self._watches:
             watch.close()
-        if self._link is not None:
-            self._link.close()
+        for channel in (self._link, self._log):
+            if channel is not None:
+                channel.close()
 
     # ---- words
 
@@ -362,14 +390,3 @@ class _Life:
         if (key or text) not in self._said:
             self._said.add(key or text)
             self._terminal.note(text)
-
-    def _log_of(self, index: int) -> Sequence[str]:
-        """The last lines of a pod's log; none where it cannot be had."""
-        path = self._api.path("v1", "pods", self._pods[index].name) + "/log"
-        try:
-            answer = self._api.stream(path, {"container": "main", "tailLines": "5"}, 5.0)
-            with answer:
-                text: bytes = answer.read()
-        except (ClusterError, OSError):
-            return ()
-        return text.decode(errors="replace").splitlines()

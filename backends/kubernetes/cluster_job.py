@@ -48,9 +48,10 @@ def check_permissions(api: Api, ships: bool, attached: bool) -> None:
         if each.resource in _ONLY_ATTACHED and not attached:
             continue
         if not _may(api, each):
+            other = " (--k8s channel=log does without)" if each.resource in _ONLY_ATTACHED else ""
             raise ClusterError(
                 f"Kubernetes does not allow this user to {each.verb} {each.resource} in the"
-                f" namespace {api.namespace}: docs/kubernetes.md has the Role that is needed"
+                f" namespace {api.namespace}{other}: docs/kubernetes.md has the Role that is needed"
             )
 
 

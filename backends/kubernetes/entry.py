@@ -44,7 +44,7 @@ def hosts(request: Request, job_id: str) -> Allocation:
 
 def run(job: WholeJob) -> int:
     """Make the job in the cluster, follow it to its end, and remove it; returns its status."""
-    from madrun.backends.kubernetes.attached import run_job
+    from madrun.backends.kubernetes.run import run_job
 
     return run_job(job)
 

@@ -30,6 +30,7 @@ _RESOURCE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9][A-Za-z0-9_.-
 _PATH = re.compile(r"/[^\0:]*")
 
 JOB, JOBSET, LEADERWORKERSET = "job", "jobset", "leaderworkerset"
+PORT_FORWARD, LOG = "port-forward", "log"
 _VOLUME_SOURCES = ("pvc", "config_map", "secret", "host_path", "empty_dir")
 _VOLUME_KEYS = ("mount_path", "sub_path", "read_only", *_VOLUME_SOURCES)
 _TOLERATION = ("key", "operator", "value", "effect", "tolerationSeconds")
@@ -214,6 +215,7 @@ SECTION: Mapping[str, Kind] = {
     "shm_size": quantity,
     "ttl_seconds_after_finished": number,
     "active_deadline_seconds": count,
+    "channel": choice(PORT_FORWARD, LOG),
     "lease_seconds": count,
     "backoff_limit": number,
     "node_selector": table(label_value),

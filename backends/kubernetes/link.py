@@ -46,7 +46,8 @@ class Link:
         self._untaken: deque[int] = deque()
         self._input: deque[Frame] = deque()  # pieces of stdin that the pod may not have
         self._given = 0
-        self._signals: list[int] = []  # that nobody could be told of yet
+        self._signals: deque[Frame] = deque()  # that the pod has not said to have
+        self._signalled = 0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
 
@@ -57,8 +58,10 @@ class Link:
     def signal(self, number: int) -> None:
         """Send a signal to the job's coordinator; it waits for a connection where there is none."""
         with self._lock:
-            self._signals.append(number)
-        self._send_signals()
+            self._signalled += 1
+            frame = Frame(FrameKind.SIGNAL, str(number).encode(), self._signalled)
+            self._signals.append(frame)
+        self._send(frame)
 
     def input(self, data: bytes) -> None:
         """Send a piece of stdin; empty: its end."""
@@ -119,10 +122,9 @@ class Link:
         self._first = self._reader.put(rest)
         with self._lock:
             self._connection = connection
-            pieces = list(self._input)
-        for piece in pieces:
-            self._send(piece)
-        self._send_signals()
+            again = [*self._signals, *self._input]
+        for frame in again:
+            self._send(frame)
         return connection
 
     def _prove(self, connection: Any) -> bytes:
@@ -165,7 +167,7 @@ class Link:
 
     def _take(self, frame: Frame) -> None:
         if frame.kind is FrameKind.BEAT:
-            self._gone_in(frame.number)
+            self._gone_in(frame.number, int(frame.content or b"0"))
         elif frame.number <= self._received:
             return  # it came before
         else:
@@ -175,8 +177,11 @@ class Link:
                     self._untaken.append(frame.number)
         self._on_frame(frame)
 
-    def _gone_in(self, taken: int) -> None:
+    def _gone_in(self, taken: int, signalled: int) -> None:
+        """The pod has so many bytes of stdin, and the signals up to this one."""
         with self._lock:
+            while self._signals and self._signals[0].number <= signalled:
+                self._signals.popleft()
             while self._input and self._input[0].number + len(self._input[0].content) <= taken:
                 if not self._input[0].content:
                     break  # the end, which counts for nothing until the pod is gone
@@ -186,14 +191,6 @@ class Link:
         with self._lock:
             number = self._untaken[0] - 1 if self._untaken else self._received
         return Frame(FrameKind.HAVE, number=number)
-
-    def _send_signals(self) -> None:
-        with self._lock:
-            if self._connection is None:
-                return
-            numbers, self._signals = self._signals, []
-        for number in numbers:
-            self._send(Frame(FrameKind.SIGNAL, str(number).encode()))
 
     def _send(self, frame: Frame) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from madrun.backends.kubernetes.keys import JOB
+from madrun.backends.kubernetes.keys import JOB, PORT_FORWARD
 from madrun.hosts.devices import AMD
 from madrun.system.errors import InputError
 
@@ -42,6 +42,7 @@ class Settings(NamedTuple):
     shm_size: str = ""
     ttl: int = _TTL
     deadline: int = 0
+    channel: str = PORT_FORWARD
     lease: float = _LEASE
     node_selector: Mapping[str, str] = _NOTHING
     tolerations: tuple[dict[str, Any], ...] = ()
@@ -60,9 +61,9 @@ class Settings(NamedTuple):
 
 
 _AS_THEY_ARE = (
-    "kubeconfig", "context", "namespace", "kind", "image", "agent_image", "memory", "memory_limit",
-    "cpu", "cpu_limit", "shm_size", "priority_class", "queue_name", "data_pvc", "results_pvc",
-    "service_account",
+    "channel", "kubeconfig", "context", "namespace", "kind", "image", "agent_image",
+    "memory", "memory_limit", "cpu", "cpu_limit", "shm_size", "priority_class", "queue_name",
+    "data_pvc", "results_pvc", "service_account",
 )  # fmt: skip
 _FLAGS = ("host_ipc", "host_network")
 _LISTS = ("tolerations", "volumes")

@@ -86,6 +86,10 @@ class Terminal:
 
         return take
 
+    def show(self, line: bytes) -> None:
+        """A line of the job's own, as it is; from any thread."""
+        self._writers[FrameKind.OUT].put(line)
+
     def say(self, text: str) -> None:
         """Something that the user has to know."""
         self._writers[FrameKind.ERR].put(f"madrun: {text}\n".encode(errors="surrogateescape"))

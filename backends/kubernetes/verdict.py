@@ -40,7 +40,6 @@ def not_started(
     pods: Mapping[int, PodState],
     limit: float,
     logs: Mapping[int, Sequence[str]],
-    said: Iterable[str] = (),
 ) -> Verdict:
     """Why a job was not started, pod by pod."""
     reasons: dict[int, str] = {}

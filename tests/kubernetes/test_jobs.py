@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from madrun.backends.kubernetes.api import connect
+from madrun.backends.kubernetes.settings import Settings
 from support.kube import Kube, until
 from support.programs import PATIENCE
 
@@ -173,4 +177,72 @@ def test_ddp_trains_over_pods(kube: Kube, pods: int, monkeypatch: pytest.MonkeyP
     done = kube.run("--launch-timeout", "100", *words, "examples/train_ddp.py", patience=280)
     assert done.returncode == 0, done.stderr
     assert f"on {pods} ranks" in done.stdout
+    assert kube.left() == []
+
+
+def test_a_dry_run_with_values_is_a_job_that_kubectl_could_apply(kube: Kube) -> None:
+    words = ["--dry-run", "--json", "--show-values", *TWO, "print('applied')"]
+    done = kube.run(*words)
+    assert done.returncode == 0, done.stderr
+    assert kube.left() == [], "a dry run makes nothing"
+    items = json.loads(done.stdout)["items"]
+    api = connect(Settings(kubeconfig=str(kube.kubeconfig)), {})
+    plural = {"Job": "jobs", "Service": "services", "Secret": "secrets"}
+    for item in items:
+        api.request("POST", api.path(item["apiVersion"], plural[item["kind"]]), item)
+    name = items[0]["metadata"]["name"]
+    kube.wait_for(lambda: "Complete" in kube.conditions(name))
+    assert plain(kube.pod(0).log.read_text()) == ["[python3-0:0] applied", "[python3-1:1] applied"]
+
+
+@pytest.mark.slow
+def test_nothing_is_left_of_many_jobs_half_of_them_interrupted(kube: Kube) -> None:
+    """MADRUN_TEST_JOBS says how many."""
+    for number in range(int(os.environ.get("MADRUN_TEST_JOBS", "8"))):
+        job = kube.start("-q", *TWO, "print('up', flush=True)" if number % 2 else HOLD)
+        if not number % 2:
+            # Somewhere on its way: before anything is made, while pods start, while it runs.
+            if number % 8:
+                kube.wait_for(lambda number=number: len(kube.left()) >= number % 8)
+            job.send_signal((signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[number // 2 % 2])
+        _, err = job.communicate(timeout=PATIENCE)
+        assert "Traceback" not in err, err
+        assert (job.returncode == 0) == bool(number % 2), err
+        assert kube.left() == [], f"after job {number}: {err}"
+
+
+# ---- by the log, where nobody may be attached
+
+BY_LOG = ("--k8s", "channel=log")
+
+
+def test_by_the_log_output_and_status_are_the_same(kube: Kube) -> None:
+    done = kube.run(*BY_LOG, *TWO, FAILS)
+    assert done.returncode == 3, done.stderr
+    assert re.search(r"rank 1 on python3-\w{6}-1 failed first: exited with status 3", done.stdout)
+    assert "bad things" in done.stdout
+    assert kube.left() == []
+    well = kube.run(*BY_LOG, *TWO, SHOW)
+    assert (well.returncode, len(well.stdout.splitlines())) == (0, 2), well.stderr
+
+
+def test_the_log_is_followed_over_an_api_server_that_is_away(kube: Kube) -> None:
+    steps = "import time\nfor n in range(12): print('step', n, flush=True); time.sleep(0.5)"
+    job = kube.start(*BY_LOG, *TWO, steps)
+    lines = until(job, "step 2")
+    kube.api.stop()
+    time.sleep(2)  # the fault: it is away for so long
+    kube.api.start()
+    out, err = job.communicate(timeout=PATIENCE)
+    assert job.returncode == 0, err
+    text = "".join(lines) + out
+    assert [text.count(f"step {number}\n") for number in range(12)] == [2] * 12
+
+
+def test_by_the_log_ctrl_c_removes_the_job(kube: Kube) -> None:
+    job = kube.start(*BY_LOG, *TWO, HOLD)
+    until(job, "up", until(job, "up"))
+    job.send_signal(signal.SIGINT)
+    job.communicate(timeout=PATIENCE)
+    assert job.returncode == 130
     assert kube.left() == []

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import kubernetes_validate
 
 from standins.kubernetes_api.jobs import JobController, delete_job
-from standins.kubernetes_api.nodes import Nodes, dial
+from standins.kubernetes_api.nodes import Nodes, _Pod, dial
 from standins.kubernetes_api.store import Object, StatusError, Store, now
 from standins.kubernetes_api.websocket import accept_key, forward
 from support.cluster import Cluster
@@ -241,13 +242,27 @@ class _Handler(BaseHTTPRequestHandler):
         if not pod.log.exists():
             message = f'container "main" in pod "{key[2]}" is waiting to start: ContainerCreating'
             raise StatusError(400, "BadRequest", message)
-        lines = pod.log.read_bytes().splitlines(keepends=True)
-        if "tailLines" in query:
-            lines = lines[-int(query["tailLines"]) :]
         self._begin("text/plain")
-        if lines:
-            self._chunk(b"".join(lines))
+        if query.get("follow") == "true":
+            for number, line in enumerate(self._followed(pod)):
+                if told := _stamped(number, line, query):
+                    self._chunk(told)
+        else:
+            lines = pod.log.read_bytes().splitlines(keepends=True)
+            if told := b"".join(lines[-int(query.get("tailLines", len(lines))) :]):
+                self._chunk(told)
         self._chunk(b"")
+
+    def _followed(self, pod: _Pod) -> Iterator[bytes]:
+        """The lines of a pod's log until its process has ended, or the client has gone."""
+        with pod.log.open("rb") as file:
+            while True:
+                has_ended = pod.process is None or pod.process.poll() is not None
+                while line := file.readline():
+                    yield line
+                if has_ended or not self._is_open():
+                    return
+                time.sleep(0.05)
 
     def _forward(self, key: tuple[str, str, str], port: int) -> None:
         pod = self.server.api.nodes.running(key[2])
@@ -288,6 +303,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
+
+
+def _stamped(number: int, line: bytes, query: dict[str, str]) -> bytes:
+    """A line with a time, two in each second; what is older than a whole second is left out."""
+    if query.get("timestamps") != "true":
+        return line
+    stamp = f"2026-11-21T10:{number // 120:02}:{number // 2 % 60:02}.{number % 2}23456789Z"
+    if stamp.partition(".")[0] < query.get("sinceTime", "").partition(".")[0]:
+        return b""
+    return f"{stamp} ".encode() + line
 
 
 def _matches(item: Object, query: dict[str, str]) -> bool:
