@@ -7,7 +7,6 @@ Kubernetes knows (a pod without a node, an image that is not there, an eviction)
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 
 from madrun.agent.standalone.credential import SharedKey
@@ -65,7 +64,7 @@ class JobInPods:
         self._stopped_by = 0
         self._timers: list[Timer] = []
         self._removing = self._job_is_gone = self._deleted = self._is_settled = False
-        self._left_at: float | None = None
+        self._first_ended = self._looks = False
         self._answers = 0  # of an API server, since the connection to pod 0 broke
 
     def run(self) -> int:
@@ -171,8 +170,8 @@ class JobInPods:
             )
             self._terminal.attach(self._link)
             self._link.start()
-        if (pod.phase is PodPhase.ENDED or gone) and self._runs and self._left_at is None:
-            self._left_at = time.monotonic()
+        if (pod.phase is PodPhase.ENDED or gone) and self._runs and not self._first_ended:
+            self._first_ended = True
             self._later(_LAST_FRAME, self._coordinator_is_gone)
 
     def _follow_log(self, pod: PodState) -> None:
@@ -239,10 +238,9 @@ class JobInPods:
         self._is_up = up
         self._has_been_up = self._has_been_up or up
         if up:
-            self._left_at, self._answers = None, 0
-            return
-        if self._has_been_up and self._verdict is None and self._left_at is None:
-            self._left_at = time.monotonic()
+            self._looks, self._answers = False, 0
+        elif self._has_been_up and self._verdict is None and not self._looks:
+            self._looks = True
             self._later(_LOST_LIMIT, self._look_whether_lost)
 
     def _look_whether_lost(self) -> None:

@@ -7,12 +7,11 @@ import os
 import re
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from madrun.backends.kubernetes.api import connect
-from madrun.backends.kubernetes.settings import Settings
 from support.kube import Kube, until
 from support.programs import PATIENCE
 
@@ -45,6 +44,11 @@ TWO = ("--nnodes", "2", "--nproc-per-node", "1", "--no-python", "python3", "-c")
 def plain(text: str) -> list[str]:
     """Lines without what is another one in each job."""
     return sorted(re.sub(r"-[0-9a-f]{6}\b", "", line) for line in text.splitlines())
+
+
+def has_come(kube: Kube, count: int) -> bool:
+    """Whether so many objects of a job are there."""
+    return len(kube.there()) >= count
 
 
 def test_two_pods_of_two_workers(kube: Kube) -> None:
@@ -148,8 +152,8 @@ def test_a_killed_command_ends_the_job_by_its_lease(kube: Kube) -> None:
     until(job, "up", until(job, "up"))
     kube.kill(job)
     kube.wait_for(lambda: [each.pid() for each in kube.api.nodes.pods.values()] == [0, 0])
-    (failed,) = kube.api.store.list("jobs", "default")
-    kube.wait_for(lambda: "Failed" in kube.conditions(failed["metadata"]["name"]))
+    (name,) = (each.removeprefix("jobs ") for each in kube.there() if each.startswith("jobs "))
+    kube.wait_for(lambda: "Failed" in kube.conditions(name))
 
 
 def test_a_detached_job_needs_nobody(kube: Kube) -> None:
@@ -157,8 +161,7 @@ def test_a_detached_job_needs_nobody(kube: Kube) -> None:
     assert done.returncode == 0, done.stderr
     name = done.stdout.strip()
     kube.wait_for(lambda: "Complete" in kube.conditions(name))
-    (pod,) = (each for each in kube.api.nodes.pods.values() if each.name.startswith(f"{name}-0-"))
-    assert plain(pod.log.read_text()) == ["[python3-0:0] worked", "[python3-1:1] worked"]
+    assert plain(kube.log(name)) == ["[python3-0:0] worked", "[python3-1:1] worked"]
 
 
 def test_json_is_what_it_is_over_ssh(kube: Kube) -> None:
@@ -186,13 +189,13 @@ def test_a_dry_run_with_values_is_a_job_that_kubectl_could_apply(kube: Kube) -> 
     assert done.returncode == 0, done.stderr
     assert kube.left() == [], "a dry run makes nothing"
     items = json.loads(done.stdout)["items"]
-    api = connect(Settings(kubeconfig=str(kube.kubeconfig)), {})
+    api = kube.client
     plural = {"Job": "jobs", "Service": "services", "Secret": "secrets"}
     for item in items:
         api.request("POST", api.path(item["apiVersion"], plural[item["kind"]]), item)
     name = items[0]["metadata"]["name"]
     kube.wait_for(lambda: "Complete" in kube.conditions(name))
-    assert plain(kube.pod(0).log.read_text()) == ["[python3-0:0] applied", "[python3-1:1] applied"]
+    assert plain(kube.log(name)) == ["[python3-0:0] applied", "[python3-1:1] applied"]
 
 
 @pytest.mark.slow
@@ -203,7 +206,7 @@ def test_nothing_is_left_of_many_jobs_half_of_them_interrupted(kube: Kube) -> No
         if not number % 2:
             # Somewhere on its way: before anything is made, while pods start, while it runs.
             if number % 8:
-                kube.wait_for(lambda number=number: len(kube.left()) >= number % 8)
+                kube.wait_for(partial(has_come, kube, min(number % 8, 5)))
             job.send_signal((signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[number // 2 % 2])
         _, err = job.communicate(timeout=PATIENCE)
         assert "Traceback" not in err, err

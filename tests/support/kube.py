@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 
+from madrun.backends.kubernetes.api import Api, connect
+from madrun.backends.kubernetes.settings import Settings
 from standins.kubernetes_api.jobs import delete_job
 from standins.kubernetes_api.server import ApiServer
 from support.cluster import BIN
 from support.programs import PATIENCE
+
+OWNED = ("pods", "services", "secrets", "configmaps")
+_GONE = 20.0  # seconds for the garbage collector
 
 
 class Kube:
@@ -23,6 +28,7 @@ class Kube:
 
     def __init__(self, kubeconfig: Path, image: str, jobs: Path, api: ApiServer | None) -> None:
         self.kubeconfig, self.image, self.jobs, self._api = kubeconfig, image, jobs, api
+        self._admin = kubeconfig
         self.processes: list[subprocess.Popen[str]] = []
 
     @property
@@ -59,19 +65,44 @@ class Kube:
         out, err = process.communicate(input, timeout=patience)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
+    @property
+    def client(self) -> Api:
+        """The API server as the tests themselves see it."""
+        return connect(Settings(kubeconfig=str(self._admin)), {})
+
     def left(self) -> list[str]:
-        """What of jobs is still there."""
-        kinds = ("jobs", "pods", "services", "secrets", "configmaps")
+        """What of jobs is still there; the last of it goes a moment after the command."""
+        deadline = time.monotonic() + _GONE
+        while (found := self.there()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
+
+    def there(self) -> list[str]:
+        """What of jobs is there now."""
+        kinds = [("batch/v1", "jobs"), *(("v1", name) for name in OWNED)]
+        client, query = self.client, {"labelSelector": "app.kubernetes.io/managed-by=madrun"}
         return [
             f"{kind} {each['metadata']['name']}"
-            for kind in kinds
-            for each in self.api.store.list(kind, "default")
+            for group, kind in kinds
+            for each in client.request("GET", client.path(group, kind), query=query)["items"]
         ]
 
     def conditions(self, job: str) -> set[str]:
         """What a Job has come to."""
-        found = self.api.store.get(("jobs", "default", job))["status"].get("conditions", ())
-        return {each["type"] for each in found}
+        client = self.client
+        found = client.request("GET", client.path("batch/v1", "jobs", job))["status"]
+        return {each["type"] for each in found.get("conditions", ())}
+
+    def log(self, job: str, index: int = 0) -> str:
+        """What a pod of a job has written."""
+        client, query = self.client, {"labelSelector": f"madrun/job={job}"}
+        pods = client.request("GET", client.path("v1", "pods"), query=query)["items"]
+        names = [each["metadata"]["name"] for each in pods]
+        (name,) = (each for each in names if f"-{index}-" in each)
+        path = client.path("v1", "pods", name) + "/log"
+        with client.stream(path, {"container": "main"}, 10) as answer:
+            text: bytes = answer.read()
+        return text.decode()
 
     def pod(self, index: int) -> Any:
         """The stand-in's pod of this index."""
@@ -85,12 +116,11 @@ class Kube:
         delete_job(self.api.store, key, {"propagationPolicy": "Foreground"})
 
     def wait_for(self, question: Callable[[], bool]) -> None:
-        """Wait until something in the cluster is so; each change there is a reason to look."""
+        """Wait until something in the cluster is so; to ask is all that can be done."""
         deadline = time.monotonic() + PATIENCE
         while not question():
             assert time.monotonic() < deadline, "it does not come to that"
-            with self.api.store.changed:
-                self.api.store.changed.wait(0.2)
+            time.sleep(0.1)
 
     @staticmethod
     def kill(process: subprocess.Popen[str]) -> None:
