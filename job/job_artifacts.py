@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from madrun.job.event_log import EventLog
-from madrun.job.outcome import failed
+from madrun.job.outcome import Outcome, failed
 from madrun.options.request import Request
 from madrun.output.console import Console
 from madrun.output.job_lines import JobLines, are_wanted
@@ -29,6 +28,13 @@ if TYPE_CHECKING:
 
 
 _QUIET = 0.5  # seconds after the start: then nobody waits for us, and short jobs are over
+
+
+class EndTaker(Protocol):
+    """What is told of the job's end."""
+
+    def end(self, outcome: Outcome) -> None:
+        """The job is over, for this reason."""
 
 
 class ArtifactOptions(NamedTuple):
@@ -132,7 +138,7 @@ class JobArtifacts:
         return CoalescingConsole(hosts, look, on_taken, loop, roles)
 
     @contextlib.contextmanager
-    def kept(self, event_log: EventLog) -> Iterator[None]:
+    def kept(self, event_log: EndTaker) -> Iterator[None]:
         """While the job runs; an error on the way is the last thing that the record says."""
         try:
             yield

@@ -35,7 +35,7 @@ from madrun.backends.kubernetes.watch import Watch
 from madrun.system.errors import ClusterError
 from madrun.system.exits import FAILED
 from madrun.system.loop import Timer
-from madrun.system.signals import follow_signals
+from madrun.system.signals import HOLD_OUTPUT, RELEASE_OUTPUT, follow_signals
 
 _LAST_FRAME = 6.0  # seconds for the end of the coordinator to come, once its pod has ended
 _STATUS_LIMIT = 3.0  # seconds for Kubernetes to say what it knows of a pod that has ended
@@ -71,6 +71,8 @@ class JobInPods:
         """Until the job is over and its objects are gone; returns its exit status."""
         self._loop.watch(self._whole.guard_fd, self._guard_gone)
         follow_signals(self._loop, self._stop, self._pass_on)
+        self._loop.on_signal(HOLD_OUTPUT, lambda _number: self._terminal.hold(True))
+        self._loop.on_signal(RELEASE_OUTPUT, lambda _number: self._terminal.hold(False))
         with self._terminal:
             for note in self._whole.notes:
                 self._terminal.note(note)
@@ -326,7 +328,7 @@ class JobInPods:
             self._terminal.announce(self._job.names.job)
             self._close()
             return 0
-        self._terminal.conclude(verdict, self._job.names.job)
+        self._terminal.conclude(verdict)
         if self._runs and verdict.status and not self._stopped_by:
             self._wait_for_reasons()
         if self._deleted:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING
 import madrun
 from madrun.backends.base import WholeJob
 from madrun.backends.kubernetes.verdict import Verdict
+from madrun.job.job_artifacts import JobArtifacts, artifact_options
+from madrun.job.outcome import Outcome, failed
 from madrun.output.stdin import StdinForwarder
 from madrun.output.writer import Writer
-from madrun.record.event import Event
-from madrun.record.recorder import Recorder
+from madrun.record.event import Event, OutcomeKind
 from madrun.system.guard import guard_pid
 from madrun.system.loop import Loop
 from madrun.wire.attachment import Frame, FrameKind
@@ -43,23 +45,23 @@ class Terminal:
             kind: Writer(fd, lambda _reason: None)
             for kind, fd in ((FrameKind.OUT, 1), (FrameKind.ERR, 2))
         }
-        recorded = self._whole.recorded
-        self._whole.handover.register(
-            folder=recorded.folder, job_id=recorded.job_id, core=str(os.getpid())
+        whole = self._whole
+        self._artifacts = JobArtifacts(
+            whole.recorded, artifact_options(whole.request), whole.handover
         )
-        self._record = Recorder(recorded)
+        self._kept = ExitStack()
+        self._kept.enter_context(self._artifacts.kept(self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        for name, writer in (("stdout", FrameKind.OUT), ("stderr", FrameKind.ERR)):
-            if lost := self._writers[writer].close(_CLOSE_LIMIT):
+        for name, stream in (("stdout", FrameKind.OUT), ("stderr", FrameKind.ERR)):
+            if lost := self._writers[stream].close(_CLOSE_LIMIT):
                 fields = {"rank": None, "lines": lost, "stream": name, "reason": "not taken"}
-                self._record.take(Event("dropped", time.monotonic(), fields))
-        self._record.close()
-        self._whole.handover.done()
+                self._tell(Event("dropped", time.monotonic(), fields))
+        self._kept.__exit__(kind, error, trace)
 
     def attach(self, link: Link) -> None:
         """From now on stdin goes there."""
@@ -103,11 +105,15 @@ class Terminal:
         """The one word that a detached job is called by, on stdout."""
         self._writers[FrameKind.OUT].put(f"{text}\n".encode())
 
-    def conclude(self, verdict: Verdict, name: str) -> None:
+    def conclude(self, verdict: Verdict) -> None:
         """Report, and record, what pod 0 could not."""
         if verdict.report:
             report = verdict.report + "\n"
             self._writers[FrameKind.ERR].put(report.encode(errors="surrogateescape"))
+        self.end(failed(verdict.kind, verdict.cause, verdict.status, verdict.more))
+
+    def end(self, outcome: Outcome) -> None:
+        """Record the end of a job of which no end was told."""
         if self._has_ended:
             return
         now, spec = time.monotonic(), self._whole.spec
@@ -118,12 +124,23 @@ class Terminal:
                 "pids": {"guard": guard_pid(), "core": os.getpid()},
                 "hosts": list(spec.world.hosts), "workers": spec.world.world_size,
             }  # fmt: skip
-            self._record.take(Event("begin", now, fields))
+            self._tell(Event("begin", now, fields))
+        success = not outcome.status
         fields = {
-            "job_id": spec.job_id, "exit_status": verdict.status, "kind": verdict.kind.value,
-            "cause": verdict.cause, "rank": None, "report": verdict.report,
+            "job_id": spec.job_id, "exit_status": outcome.status,
+            "kind": (OutcomeKind.SUCCESS if success else outcome.kind).value,
+            "cause": outcome.cause, "rank": None, "report": outcome.report if not success else "",
         }  # fmt: skip
-        self._record.take(Event("end", now, fields))
+        self._tell(Event("end", now, fields))
+
+    def hold(self, held: bool) -> None:
+        """Show nothing for a while: the terminal is the shell's."""
+        for writer in self._writers.values():
+            writer.hold(held)
+
+    def _tell(self, event: Event) -> None:
+        for listener in self._artifacts.listeners:
+            listener(event)
 
     def _written(self, number: int) -> None:
         if self._link is not None:
@@ -136,7 +153,7 @@ class Terminal:
         self._has_ended = self._has_ended or name == "end"
         if name == "begin":
             fields["backend"] = "kubernetes"
-        self._record.take(Event(name, time.monotonic() - said["ago"], fields))
+        self._tell(Event(name, time.monotonic() - said["ago"], fields))
         if name == "state":
             on_state(fields["state"])
             if fields["state"] == "running" and self._stdin is not None:

@@ -249,3 +249,36 @@ def test_by_the_log_ctrl_c_removes_the_job(kube: Kube) -> None:
     job.communicate(timeout=PATIENCE)
     assert job.returncode == 130
     assert kube.left() == []
+
+
+def test_the_record_and_the_pid_file_are_those_of_every_job(kube: Kube, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    job = kube.start("--pid-file", pid_file, *TWO, HOLD)
+    until(job, "up", until(job, "up"))
+    assert int(pid_file.read_text().split()[0]) == job.pid
+    job.send_signal(signal.SIGTERM)
+    job.communicate(timeout=PATIENCE)
+    assert not pid_file.exists()
+    (folder,) = Path(kube.jobs).glob("2*")
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    names = [each["event"] for each in events]
+    assert (names[0], names[-1], names.count("begin"), names.count("end")) == ("begin", "end", 1, 1)
+    assert json.loads((folder / "summary.json").read_text())["exit_status"] == 143
+    assert json.loads((folder / "job.json").read_text())["backend"] == "kubernetes"
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_killed_agent_ends_the_job(kube: Kube, index: int) -> None:
+    """The first process of the container is its guard; with it, all of the pod goes."""
+    job = kube.start("--grace", "1", *TWO, HOLD)
+    until(job, "up", until(job, "up"))
+    kube.kill_agent(index)
+    _, err = job.communicate(timeout=PATIENCE)
+    assert job.returncode == 125, err
+    assert kube.left() == []
+
+
+def test_a_worker_that_dies_of_a_signal(kube: Kube) -> None:
+    done = kube.run(*TWO, "import os; os.kill(os.getpid(), 11)")
+    assert done.returncode == 139, done.stderr
+    assert "died of signal 11 (SIGSEGV)" in done.stderr

@@ -18,6 +18,7 @@ from standins.kubernetes_api.jobs import delete_job
 from standins.kubernetes_api.server import ApiServer
 from support.cluster import BIN
 from support.programs import PATIENCE
+from testbed.processes import descendants
 
 OWNED = ("pods", "services", "secrets", "configmaps")
 _GONE = 20.0  # seconds for the garbage collector
@@ -108,6 +109,12 @@ class Kube:
         """The stand-in's pod of this index."""
         found = self.api.nodes.pods.values()
         return next(each for each in found if f"-{index}-" in each.name)
+
+    def kill_agent(self, index: int) -> None:
+        """The core of a pod's agent, which coordinates the job in pod 0."""
+        first = self.pod(index).pid()
+        cores = [each for each in descendants(first) if "madrun.agent" in each.argv]
+        os.kill(max(each.outer_pid for each in cores), signal.SIGKILL)
 
     def delete_job(self) -> None:
         """As a colleague does, with kubectl."""
