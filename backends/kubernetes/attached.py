@@ -63,6 +63,7 @@ class JobInPods:
         self._verdict: Verdict | None = None
         self._stopped_by = 0
         self._timers: list[Timer] = []
+        self._waits_for_reasons = False
         self._removing = self._job_is_gone = self._deleted = self._is_settled = False
         self._first_ended = self._looks = False
         self._answers = 0  # of an API server, since the connection to pod 0 broke
@@ -129,7 +130,7 @@ class JobInPods:
         if pod is None:
             return
         if self._verdict is not None:
-            self._check_removed()
+            self._check_waits()
             return
         if not self._runs and pod.words and pod.phase is not PodPhase.ENDED:
             self._say_once(f"{self._host(pod.node_rank)}: {pod.words}")
@@ -207,7 +208,7 @@ class JobInPods:
             return
         self._job_is_gone = self._job_is_gone or gone
         if self._verdict is not None:
-            self._check_removed()
+            self._check_waits()
         elif (gone or content["metadata"].get("deletionTimestamp")) and not self._deleted:
             # The pods are told to end, and pod 0 reports it.
             self._deleted = True
@@ -343,8 +344,11 @@ class JobInPods:
     def _wait_for_reasons(self) -> None:
         """Kubernetes knows why a pod has ended a second or two after it."""
         if not self._pods.all_ended:
-            self._loop.call_later(_STATUS_LIMIT, self._loop.stop)
+            self._waits_for_reasons = True
+            timer = self._loop.call_later(_STATUS_LIMIT, self._loop.stop)
             self._loop.run()
+            timer.cancel()
+            self._waits_for_reasons = False
 
     def _remove(self) -> None:
         if "ttl_seconds_after_finished" in section_of(self._whole.request) and self._pods.all_ended:
@@ -357,7 +361,7 @@ class JobInPods:
             self._removing = True
             limit = self._whole.spec.limits.grace + _GONE_ALLOWANCE
             timer = self._loop.call_later(limit, self._loop.stop)
-            self._check_removed()
+            self._check_waits()
             self._loop.run()
             timer.cancel()
         except ClusterError as error:
@@ -370,8 +374,9 @@ class JobInPods:
             shown = f"kubectl -n {space} get pods -l {JOB_LABEL}={name}"
             self._terminal.say(f"still there: the job {name}{pods} ({shown})")
 
-    def _check_removed(self) -> None:
-        if self._removing and self._job_is_gone:
+    def _check_waits(self) -> None:
+        known = self._waits_for_reasons and self._pods.all_ended
+        if known or (self._removing and self._job_is_gone):
             self._loop.stop()
 
     def _close(self) -> None:
