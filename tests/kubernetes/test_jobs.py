@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from standins.kubernetes_api.jobs import mark_deleted
 from support.kube import Kube, until
 from support.programs import PATIENCE
 
@@ -282,3 +283,30 @@ def test_a_worker_that_dies_of_a_signal(kube: Kube) -> None:
     done = kube.run(*TWO, "import os; os.kill(os.getpid(), 11)")
     assert done.returncode == 139, done.stderr
     assert "died of signal 11 (SIGSEGV)" in done.stderr
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["torchrun", "deepspeed", "megatron", "torchtitan"])
+def test_a_launcher_trains_over_two_pods(
+    kube: Kube, launcher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+    script = "examples/train_ddp.py"
+    words = ["--nnodes", "2", "--nproc-per-node", "1", "--ship", script, "--launcher", launcher]
+    command = ["--no-python", "bash", "-c", '$MAD_MULTI_NODE_RUNNER "$0"', script]
+    done = kube.run("--launch-timeout", "200", *words, *command, patience=280)
+    assert done.returncode == 0, done.stderr
+    assert "on 2 ranks" in done.stdout
+
+
+def test_a_pod_that_somebody_deletes_ends_the_job(kube: Kube) -> None:
+    """kubectl delete pod: no disruption, so Kubernetes lets the Job fail too."""
+    job = kube.start(*TWO, HOLD)
+    until(job, "up", until(job, "up"))
+    name = kube.pod(1).name
+    kube.api.store.change(("pods", "default", name), mark_deleted)
+    _, err = job.communicate(timeout=PATIENCE)
+    assert job.returncode == 143, err
+    assert re.search(r"stopped by SIGTERM, sent to the agent on python3-\w{6}-1", err), err
+    assert kube.left() == []

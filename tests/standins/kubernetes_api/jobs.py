@@ -167,12 +167,12 @@ def delete_job(store: Store, key: Key, options: Object) -> Object:
         message = f"Precondition failed: UID in precondition: {wanted}"
         raise StatusError(409, "Conflict", message, name=key[2], kind="jobs")
     if options.get("propagationPolicy") == "Foreground":
-        return store.change(key, _mark_deleted) or job
+        return store.change(key, mark_deleted) or job
     store.remove(key)
     return {"kind": "Status", "status": "Success"}
 
 
-def _mark_deleted(item: Object) -> None:
+def mark_deleted(item: Object) -> None:
     item["metadata"].setdefault("deletionTimestamp", now())
 
 
