@@ -188,6 +188,8 @@ class Backend(NamedTuple):
 
     A backend may make the ``hosts`` itself, for a request and a job id; then it carries out the
     ``whole`` job, returns its exit status, and ``show`` is what ``--dry-run`` prints of it.
+    ``launch_limit`` are the seconds for a launch of which nobody says how long it may take, where
+    the usual ones are too few.
     """
 
     name: str
@@ -202,6 +204,7 @@ class Backend(NamedTuple):
     hosts: Callable[[Request, str], Allocation] | None = None
     whole: Callable[[WholeJob], int] | None = None
     show: Callable[[Request, JobSpec], str] | None = None
+    launch_limit: float | None = None
 
 
 def runs_isolated(environ: Mapping[str, str]) -> bool:

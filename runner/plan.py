@@ -47,6 +47,7 @@ def make_plan(request: Request, environ: Mapping[str, str], cwd: str, python: st
     job = _made(request, job_id) or _scheduled(request, environ)
     resources = _resources(request, environ, job)
     choice = _choice(request, resources, job)
+    request = _with_patience(request, choice.backend)
     if choice.backend.in_process is not None:
         resources = _with_own_slots(request, resources)
     job_dir = jobs_folder(request.record.job_dir, environ, cwd)
@@ -86,6 +87,12 @@ def with_backend(request: Request) -> Request:
         program=request.program._replace(launcher=launchers.DEFAULT),
         nodes=request.nodes._replace(backend=name),
     )
+
+
+def _with_patience(request: Request, backend: Backend) -> Request:
+    if backend.launch_limit is None or "launch_timeout" in request.origins:
+        return request
+    return request._replace(limits=request.limits._replace(launch=backend.launch_limit))
 
 
 def _made(request: Request, job_id: str) -> Allocation | None:

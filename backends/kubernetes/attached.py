@@ -133,7 +133,8 @@ class JobInPods:
             self._check_waits()
             return
         if not self._runs and pod.words and pod.phase is not PodPhase.ENDED:
-            self._say_once(f"{self._host(pod.node_rank)}: {pod.words}")
+            # What keeps many pods waiting is said of the first one.
+            self._say_once(f"{self._host(pod.node_rank)}: {pod.words}", key=pod.words)
         if pod.node_rank == 0:
             self._coordinator_changed(pod, gone)
         elif self._pods.first is not None and self._log is None:

@@ -58,4 +58,8 @@ def show(request: Request, spec: JobSpec) -> str:
     return shown(job, as_json=request.console.json, hide=not request.console.show_values)
 
 
-BACKEND = Backend("kubernetes", aliases=("k8s",), hosts=hosts, whole=run, show=show)
+# Images of tens of gigabytes are pulled, and nodes are made for pods that wait for some.
+_LAUNCH_LIMIT = 600.0
+BACKEND = Backend(
+    "kubernetes", aliases=("k8s",), hosts=hosts, whole=run, show=show, launch_limit=_LAUNCH_LIMIT
+)

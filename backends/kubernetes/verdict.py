@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from madrun.backends.kubernetes.pods import OOM_KILLED, PodPhase, PodState
+from madrun.hosts import hostlist
 from madrun.record.event import OutcomeKind
 from madrun.system.exits import FAILED
 
@@ -51,8 +52,12 @@ def not_started(
     # One that failed is the reason why others were waited for.
     failed = {i: r for i, r in reasons.items() if i in pods and _is_verdict(pods[i])}
     shown = failed or reasons
-    width = max((len(hosts[index]) for index in shown), default=0)
-    lines = [f"    {hosts[index]:<{width}}  {shown[index]}" for index in sorted(shown)]
+    alike: dict[str, list[str]] = {}
+    for index in sorted(shown):
+        alike.setdefault(shown[index], []).append(hosts[index])
+    names = {reason: hostlist.fold(pods_alike) for reason, pods_alike in alike.items()}
+    width = max(map(len, names.values()), default=0)
+    lines = [f"    {name:<{width}}  {reason}" for reason, name in names.items()]
     count = f"{len(shown)} of {len(hosts)} pods cannot run it"
     statuses = {pods[i].status for i in failed}
     status = statuses.pop() if len(statuses) == 1 and len(failed) == len(hosts) else None

@@ -281,6 +281,12 @@ def test_no_image_is_an_error() -> None:
         pod_job(plan.request, plan.spec, os.getcwd(), attached=False)
 
 
+def test_a_launch_has_time_to_pull_an_image_unless_it_is_said() -> None:
+    words = ("--nproc-per-node", "1", "x")
+    assert told(job_of(*words)).spec.limits.launch == 600
+    assert told(job_of("--launch-timeout", "60", *words)).spec.limits.launch == 60
+
+
 def test_the_spec_arrives_as_it_was() -> None:
     job = job_of("--nnodes", "2", "--nproc-per-node", "2", "--grace", "3", "--output", "first", "x")
     there = told(job)

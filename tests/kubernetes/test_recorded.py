@@ -89,6 +89,14 @@ def test_some_fit_is_told_of_the_one_that_does_not() -> None:
     assert verdict.more[0].startswith("    train-3  Pending: 0/3 nodes are available")
 
 
+def test_many_pods_with_one_reason_are_one_line() -> None:
+    (waits,) = {pod for pod in pods("04-too-many-gpus") if pod.words}
+    many = {rank: waits._replace(node_rank=rank) for rank in range(500)}
+    verdict = not_started([f"train-{rank}" for rank in range(500)], many, 60.0, {})
+    assert verdict.cause == "the job was not started: 500 of 500 pods cannot run it"
+    assert [line.split()[0] for line in verdict.more] == ["train-[0-499]"]
+
+
 def test_out_of_memory_eviction_and_a_lost_node_are_worth_a_line() -> None:
     lines = {
         name: of_interest(last_of(name).values(), lambda rank: f"train-{rank}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -147,10 +148,11 @@ def test_no_kubeconfig(kube: Kube) -> None:
 
 
 def test_an_api_server_that_is_away_for_a_while(kube: Kube) -> None:
+    """MADRUN_TEST_AWAY says for how many seconds."""
     job = kube.start(*TWO, STEPS)
     lines = until(job, "step 2")
     kube.api.stop()
-    time.sleep(4)  # the fault: it is away for so long
+    time.sleep(float(os.environ.get("MADRUN_TEST_AWAY", "4")))
     kube.api.start()
     out, err = job.communicate(timeout=PATIENCE)
     assert job.returncode == 0, err
@@ -216,3 +218,23 @@ def test_a_node_that_is_lost(kube: Kube, index: int) -> None:
     _, err = job.communicate(timeout=PATIENCE)
     assert job.returncode == 125, err
     assert re.search(rf"python3-\w{{6}}-{index} (was|is) lost", err), err
+
+
+def test_a_job_in_a_queue_starts_when_the_queue_lets_it(kube: Kube) -> None:
+    job = kube.start("--k8s", "queue_name=team", *TWO, "print('up', flush=True)")
+    kube.wait_for(lambda: any(each.startswith("secrets ") for each in kube.there()))
+    (queued,) = kube.api.store.list("jobs", "default")
+    assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+    assert queued["spec"]["suspend"] is True
+    assert kube.api.store.list("pods", "default") == []
+    key = ("jobs", "default", queued["metadata"]["name"])
+    kube.api.store.change(key, lambda item: item["spec"].update(suspend=False))
+    out, err = job.communicate(timeout=PATIENCE)
+    assert (job.returncode, out.count("up")) == (0, 2), err
+
+
+def test_a_detached_job_that_cannot_start_is_removed(kube: Kube) -> None:
+    done = kube.run("--detach", "--image", "registry.example/x:1", *TWO, HOLD)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "its image cannot be pulled" in done.stderr
+    assert kube.left() == []
