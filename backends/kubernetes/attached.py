@@ -20,12 +20,14 @@ from madrun.backends.kubernetes.log_stream import LogStream, last_lines
 from madrun.backends.kubernetes.manifests import JOB_LABEL, PodJob
 from madrun.backends.kubernetes.pod_set import PodSet
 from madrun.backends.kubernetes.pods import PodPhase, PodState
+from madrun.backends.kubernetes.reach import Reach
 from madrun.backends.kubernetes.request import section_of
 from madrun.backends.kubernetes.terminal import Terminal
 from madrun.backends.kubernetes.verdict import (
     REMOVED,
     Verdict,
     coordinator_ended,
+    not_reached,
     not_started,
     of_interest,
     stopped,
@@ -42,7 +44,6 @@ _STATUS_LIMIT = 3.0  # seconds for Kubernetes to say what it knows of a pod that
 _END_ALLOWANCE = 25.0  # seconds beyond the grace
 _GONE_ALLOWANCE = 20.0  # seconds beyond the grace for all objects to be gone
 _SETTLED = 2.0  # seconds until a volume that cannot be mounted is worth a word
-_LOST_LIMIT = 10.0  # seconds for which pod 0 may not be reached while the API server answers
 
 
 class JobInPods:
@@ -58,15 +59,14 @@ class JobInPods:
         self._watches: list[Watch] = []
         self._link: Link | None = None
         self._log: LogStream | None = None
-        self._is_up = self._has_been_up = False
+        self._reach = Reach(self._loop, self._ask_for_pods, self._lost)
         self._runs = False  # the workers have been started
         self._verdict: Verdict | None = None
         self._stopped_by = 0
         self._timers: list[Timer] = []
         self._waits_for_reasons = False
         self._removing = self._job_is_gone = self._deleted = self._is_settled = False
-        self._first_ended = self._looks = False
-        self._answers = 0  # of an API server, since the connection to pod 0 broke
+        self._first_ended = False
 
     def run(self) -> int:
         """Until the job is over and its objects are gone; returns its exit status."""
@@ -115,7 +115,7 @@ class JobInPods:
 
     def _refused(self, reason: str) -> None:
         """The API server tells nothing more; a job that is heard of needs nothing of it."""
-        if self._runs and self._is_up:
+        if self._runs and self._reach.is_up:
             self._say_once(reason)
         else:
             self._decide(Verdict(FAILED, reason))
@@ -149,7 +149,7 @@ class JobInPods:
         """Pod 0 tells how a short job ended, where it lives: its word may be on the way."""
         first = self._pods.first
         told = first is not None and first.phase is PodPhase.RUNNING and not self._detach
-        if self._has_been_up or told:
+        if self._reach.has_been_up or told:
             self._later(_LAST_FRAME, self._not_started_after_all)
         elif not self._detach or self._pods.any_failed:
             self._not_started()
@@ -170,7 +170,7 @@ class JobInPods:
                 SharedKey("pod", self._job.secret[KEY_FILE]),
                 self._whole.spec.job_id,
                 self._terminal.frame_taker(self._over, self._state_of_job),
-                lambda up, reason: self._loop.post(lambda: self._link_is(up, reason)),
+                lambda up, reason: self._loop.post(lambda: self._reach.link_is(up, reason)),
             )
             self._terminal.attach(self._link)
             self._link.start()
@@ -238,34 +238,14 @@ class JobInPods:
 
     # ---- what pod 0 tells
 
-    def _link_is(self, up: bool, reason: str) -> None:
-        self._is_up = up
-        self._has_been_up = self._has_been_up or up
-        if up:
-            self._looks, self._answers = False, 0
-        elif self._has_been_up and self._verdict is None and not self._looks:
-            self._looks = True
-            self._later(_LOST_LIMIT, self._look_whether_lost)
-
-    def _look_whether_lost(self) -> None:
-        """The connection is broken for some time: by whose fault? An API server is waited for."""
-        if self._is_up or self._verdict is not None:
-            return
-        try:
-            path = self._api.path("v1", "pods", "")
-            found = self._api.request(
-                "GET", path, query={"labelSelector": f"{JOB_LABEL}={self._job.names.job}"}
-            )
-        except ClusterError:
-            self._answers = 0
-            self._later(_LOST_LIMIT, self._look_whether_lost)
-            return
-        self._answers += 1
-        if self._answers == 1:  # it may have come back just now: so may the connection
-            self._later(_LOST_LIMIT / 2, self._look_whether_lost)
-            return
+    def _ask_for_pods(self) -> None:
+        """Their state as it is now; raises ClusterError."""
+        query = {"labelSelector": f"{JOB_LABEL}={self._job.names.job}"}
+        found = self._api.request("GET", self._api.path("v1", "pods"), query=query)
         for each in found.get("items") or ():
             self._pod_changed(each, gone=False)
+
+    def _lost(self) -> None:
         if self._verdict is None:
             self._decide(without_coordinator(self._pods.first, self._host(0)))
 
@@ -282,7 +262,7 @@ class JobInPods:
         self._stopped_by = self._stopped_by or number
         if self._removing:
             self._loop.stop()  # nobody waits any more for what is being removed
-        elif self._link is None or not self._has_been_up:
+        elif self._link is None or not self._reach.has_been_up:
             self._decide(stopped(self._stopped_by))
         else:
             self._link.signal(number)
@@ -299,11 +279,14 @@ class JobInPods:
         self._stop(signal.SIGTERM)
 
     def _launch_is_late(self) -> None:
-        told = self._pods.all_run and self._has_been_up  # then it is pod 0's to say
+        told = self._pods.all_run and self._reach.has_been_up  # then it is pod 0's to say
         if self._verdict is None and not self._runs and not told:
             self._not_started()
 
     def _not_started(self) -> None:
+        if self._pods.all_run and self._link is not None and not self._reach.has_been_up:
+            self._decide(not_reached(self._host(0), self._reach.problem))
+            return
         limit = self._whole.spec.limits.launch
         hosts = [self._host(index) for index in range(self._job.nnodes)]
         pods = self._pods.by_rank

@@ -82,6 +82,12 @@ def _start_reason(pod: PodState | None, log: Sequence[str], limit: float) -> str
     return pod.words or f"{pod.phase.value}, not running within {limit:g} s"
 
 
+def not_reached(host: str, problem: str) -> Verdict:
+    """All pods run, and nobody could be attached to the first one."""
+    more = ("    --k8s channel=log follows its log instead, --detach does without",)
+    return Verdict(FAILED, f"pod {host} runs, and is not reached: {problem}", more)
+
+
 def coordinator_ended(pod: PodState, host: str, log: Sequence[str]) -> Verdict:
     """Pod 0 has ended and its report has not come: its log has it, as far as it got."""
     tail = tuple(f"      {line}" for line in log)

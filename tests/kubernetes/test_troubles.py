@@ -168,6 +168,13 @@ def test_an_api_server_that_has_no_time(kube: Kube) -> None:
     assert kube.left() == []
 
 
+def test_a_pod_0_that_runs_and_is_not_reached(kube: Kube) -> None:
+    kube.api.forwards = False
+    told = not_started(kube, *TWO, HOLD)
+    assert re.search(r"pod python3-\w{6}-0 runs, and is not reached: no port-forward", told), told
+    assert "--k8s channel=log follows its log instead" in told
+
+
 def test_an_evicted_pod_ends_the_job(kube: Kube) -> None:
     job = kube.start(*TWO, HOLD)
     until(job, "up", until(job, "up"))

@@ -42,6 +42,7 @@ class ApiServer:
         self.namespaces = set(namespaces)
         self.rules: dict[str, set[Rule] | None] = {ADMIN: None}  # by user; None: all
         self.busy = 0  # so many requests are answered with 429
+        self.forwards = True  # or a proxy on the way knows no WebSocket
         self.requests: list[tuple[str, str]] = []
         self.connections: set[socket] = set()
         self._lock = threading.Lock()
@@ -265,6 +266,8 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(0.05)
 
     def _forward(self, key: tuple[str, str, str], port: int) -> None:
+        if not self.server.api.forwards:
+            raise StatusError(400, "BadRequest", "Upgrade request required")
         pod = self.server.api.nodes.running(key[2])
         answer = accept_key(self.headers["sec-websocket-key"])
         lines = [
