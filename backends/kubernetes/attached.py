@@ -64,7 +64,7 @@ class JobInPods:
         self._verdict: Verdict | None = None
         self._stopped_by = 0
         self._timers: list[Timer] = []
-        self._waits_for_reasons = False
+        self._waits_for_ends = False
         self._removing = self._job_is_gone = self._deleted = self._is_settled = False
         self._first_ended = False
 
@@ -314,29 +314,29 @@ class JobInPods:
             self._close()
             return 0
         self._terminal.conclude(verdict)
-        if self._runs and verdict.status and not self._stopped_by:
-            self._wait_for_reasons()
+        stays = "ttl_seconds_after_finished" in section_of(self._whole.request)
+        if self._runs and (stays or verdict.status) and not self._stopped_by:
+            self._wait_for_ends()
         if self._deleted:
             name = self._job.names.job
             self._terminal.say(f"Kubernetes: the job {name} was deleted by somebody")
         for line in of_interest(self._pods.by_rank.values(), self._host):
             self._terminal.say(line)
-        self._remove()
+        if not (stays and self._pods.all_ended):  # else Kubernetes removes it
+            self._remove()
         self._close()
         return verdict.status
 
-    def _wait_for_reasons(self) -> None:
+    def _wait_for_ends(self) -> None:
         """Kubernetes knows why a pod has ended a second or two after it."""
         if not self._pods.all_ended:
-            self._waits_for_reasons = True
+            self._waits_for_ends = True
             timer = self._loop.call_later(_STATUS_LIMIT, self._loop.stop)
             self._loop.run()
             timer.cancel()
-            self._waits_for_reasons = False
+            self._waits_for_ends = False
 
     def _remove(self) -> None:
-        if "ttl_seconds_after_finished" in section_of(self._whole.request) and self._pods.all_ended:
-            return  # Kubernetes removes it then
         try:
             if not self._cluster_job.delete():
                 return
@@ -359,7 +359,7 @@ class JobInPods:
             self._terminal.say(f"still there: the job {name}{pods} ({shown})")
 
     def _check_waits(self) -> None:
-        known = self._waits_for_reasons and self._pods.all_ended
+        known = self._waits_for_ends and self._pods.all_ended
         if known or (self._removing and self._job_is_gone):
             self._loop.stop()
 

@@ -215,6 +215,14 @@ def test_nothing_is_left_of_many_jobs_half_of_them_interrupted(kube: Kube) -> No
         assert kube.left() == [], f"after job {number}: {err}"
 
 
+def test_a_finished_job_is_kept_for_as_long_as_is_said(kube: Kube) -> None:
+    done = kube.run("--k8s", "ttl_seconds_after_finished=30", *TWO, "print('kept')")
+    assert done.returncode == 0, done.stderr
+    (name,) = (each.removeprefix("jobs ") for each in kube.there() if each.startswith("jobs "))
+    kube.wait_for(lambda: "Complete" in kube.conditions(name))
+    assert "kept" in kube.log(name)
+
+
 # ---- by the log, where nobody may be attached
 
 BY_LOG = ("--k8s", "channel=log")
