@@ -22,12 +22,14 @@ from collections import deque
 from madrun.agent.standalone.credential import SharedKey
 from madrun.record.event import Event
 from madrun.system.errors import ClusterError, WireError
+from madrun.system.signals import ENDING
 from madrun.wire.attachment import LONGEST_LINE, Frame, FrameKind, FrameReader
 
 BEAT = 2.0  # seconds between two signs of life
 _KEPT = 4 * 1024 * 1024  # bytes for a runner that is away; then the console waits, and counts
 _PIECE = 64 * 1024
-_LAST_WORDS = 30.0  # seconds at the end for a runner that is away
+_LAST_WORDS = 3.0  # seconds for a runner that is away, in a pod that was told to end
+_TOLD = {128 + int(each) for each in ENDING}  # the exit statuses of such a job
 _SIGNALS = {int(each) for each in signal.Signals}
 
 
@@ -46,7 +48,7 @@ class Attachment:
         self._size = self._number = 0
         self._heard = time.monotonic()
         self._next_beat = 0.0
-        self._left = self._gone = False
+        self._left = self._gone = self._was_told = False
         self._queue: deque[Frame] = deque()  # from other threads
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._streams: dict[int, tuple[FrameKind, int]] = {}
@@ -84,6 +86,7 @@ class Attachment:
             sys.stderr.flush()
         for fd, saved in enumerate(self._saved):
             os.dup2(saved, fd)
+        self._was_told = status in _TOLD
         self._put(Frame(FrameKind.OVER, str(status).encode()))
         self._thread.join()
 
@@ -118,12 +121,15 @@ class Attachment:
         return any(frame.kind is FrameKind.OVER for frame in self._queue) and not self._streams
 
     def _may_go(self, over_at: float) -> bool:
-        """The runner has it all, or is not coming any more."""
+        """The runner has it all, or is not coming any more.
+
+        It is waited for until its lease ends; where the pod was told to end, not for long.
+        """
         while self._queue:
             self._send(self._queue.popleft())
         if not self._unseen or self._left or self._gone:
             return True
-        return time.monotonic() - over_at > _LAST_WORDS
+        return self._was_told and time.monotonic() - over_at > _LAST_WORDS
 
     def _patience(self) -> float:
         return max(0.0, min(self._next_beat - time.monotonic(), BEAT))

@@ -94,7 +94,7 @@ def test_a_program_that_is_not_there(kube: Kube) -> None:
 
 def test_an_image_without_madrun(kube: Kube) -> None:
     """The agent's interpreter is another one here, as it is in such an image."""
-    assert kube.api, "whose nodes have such an interpreter"
+    assert kube.api.requests == [], "whose nodes have such an interpreter"
     told = not_started(kube, "--remote-python", "/usr/bin/python3", *TWO, HOLD)
     assert "the image has no madrun: --agent-image names an image to copy it from" in told
 
