@@ -320,12 +320,22 @@ class JobInPods:
         if self._deleted:
             name = self._job.names.job
             self._terminal.say(f"Kubernetes: the job {name} was deleted by somebody")
-        for line in of_interest(self._pods.by_rank.values(), self._host):
+        for line in [*of_interest(self._pods.by_rank.values(), self._host), *self._where()]:
             self._terminal.say(line)
         if not (stays and self._pods.all_ended):  # else Kubernetes removes it
             self._remove()
         self._close()
         return verdict.status
+
+    def _where(self) -> list[str]:
+        """On which node the worker ran that failed first."""
+        if self._terminal.failed_rank is None:
+            return []
+        workers = self._whole.spec.world.nodes[0].local_world_size
+        pod = self._pods.by_rank.get(self._terminal.failed_rank // workers)
+        if pod is None or not pod.node:
+            return []
+        return [f"Kubernetes: pod {self._host(pod.node_rank)} ran on node {pod.node}"]
 
     def _wait_for_ends(self) -> None:
         """Kubernetes knows why a pod has ended a second or two after it."""

@@ -39,6 +39,7 @@ class Terminal:
         self._stdin: StdinForwarder | None = None
         self._taken = 0
         self._has_begun = self._has_ended = False
+        self.failed_rank: int | None = None  # the worker that failed first, once it is told
 
     def __enter__(self) -> Terminal:
         self._writers = {
@@ -150,7 +151,8 @@ class Terminal:
         said = json.loads(content)
         name, fields = said["name"], said["fields"]
         self._has_begun = self._has_begun or name == "begin"
-        self._has_ended = self._has_ended or name == "end"
+        if name == "end":
+            self._has_ended, self.failed_rank = True, fields["rank"]
         if name == "begin":
             fields["backend"] = "kubernetes"
         self._tell(Event(name, time.monotonic() - said["ago"], fields))

@@ -72,6 +72,7 @@ def test_a_pod_that_fails_ends_the_job_with_its_status(kube: Kube) -> None:
     done = kube.run(*TWO, FAILS)
     assert done.returncode == 3, done.stderr
     assert re.search(r"rank 1 on python3-\w{6}-1 failed first: exited with status 3", done.stderr)
+    assert re.search(r"Kubernetes: pod python3-\w{6}-1 ran on node \S+\n", done.stderr)
     assert "bad things" in done.stderr
     assert kube.left() == []
     (summary,) = Path(kube.jobs).glob("2*/summary.json")
