@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from subprocess import Popen
 
 import pytest
 
@@ -73,19 +74,25 @@ sys.stdin.readline()
 """
 
 
+def family_of(process: Popen[bytes]) -> list[int]:
+    """The process ids of a FAMILY, once all three run; its core then goes on."""
+    assert process.stdout is not None
+    assert process.stdin is not None
+    said = b""
+    while said.count(b" ") < 3:
+        said += os.read(process.stdout.fileno(), 100)
+    process.stdin.write(b"now\n")
+    process.stdin.flush()
+    return [int(pid) for pid in said.split()]
+
+
 @pytest.mark.parametrize("ending", ["return 4", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_nothing_the_core_started_outlives_it(ending: str) -> None:
     with program(guarded(FAMILY + ending)) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        said = b""
-        while said.count(b" ") < 3:
-            said += os.read(process.stdout.fileno(), 100)
-        process.stdin.write(b"now\n")
-        process.stdin.flush()
+        family = family_of(process)
         assert process.wait(PATIENCE) == (4 if "return" in ending else 125)
-        for pid in said.split():
-            wait_gone(int(pid))
+        for pid in family:
+            wait_gone(pid)
 
 
 def test_a_killed_core_is_told_of() -> None:
@@ -102,18 +109,13 @@ def test_any_two_of_guard_reaper_and_core_may_be_killed_at_once(killed: tuple[in
     core = "kernel.become_subreaper()\n" + core + "select.select([guard_fd], [], [])\n"
     core += "while kernel.children():\n    kernel.kill_children()\n    os.waitpid(-1, 0)\n"
     with program(guarded(core, "import select")) as process:
-        assert process.stdin is not None
         three = words(process)
-        said = b""
-        while said.count(b" ") < 3:
-            said += os.read(process.stdout.fileno(), 100)  # type: ignore[union-attr]
-        process.stdin.write(b"now\n")
-        process.stdin.flush()
+        family = family_of(process)
         for which in killed:
             os.kill(three[which], signal.SIGKILL)
         if killed == (1,):  # the job goes on without a reaper, until it ends by itself
             os.kill(three[0], signal.SIGTERM)
-        for pid in (*three, *map(int, said.split())):
+        for pid in (*three, *family):
             wait_gone(pid)
 
 
@@ -127,15 +129,9 @@ def begun(spare=0):
 guard.kill_children = begun
 """
     with program(guarded(FAMILY + "os.kill(os.getpid(), signal.SIGKILL)", before)) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        said = b""
-        while said.count(b" ") < 3:
-            said += os.read(process.stdout.fileno(), 100)
-        process.stdin.write(b"now\n")
-        process.stdin.flush()
-        for pid in said.split():
-            wait_gone(int(pid))
+        family = family_of(process)
+        for pid in family:
+            wait_gone(pid)
 
 
 def test_the_core_sees_that_its_guard_is_gone() -> None:
